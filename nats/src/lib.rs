@@ -1,0 +1,1 @@
+//! Everything that crosses a process boundary: subjects, messages, streams and buckets.

@@ -1,0 +1,2 @@
+//! The `ulex` program.
+fn main() {}

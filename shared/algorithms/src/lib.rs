@@ -1,0 +1,6 @@
+//! The mathematics: data in, model out. No IO, no async, no clock, no global state.
+
+pub mod dictionary;
+pub mod interactions;
+pub mod progress;
+pub mod top_k;

@@ -1,0 +1,60 @@
+//! What can be computed again: a user's finished list and what is needed to serve it.
+//!
+//! A read must be one round trip, so everything one request needs about a user stands in one [`UserEntry`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use ulex_domain::{ItemId, Timestamp, UserId};
+
+use crate::StorageError;
+
+/// Counts the changes of one user. A list computed before a change must not overwrite what came after it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark(pub u64);
+
+/// A user's finished list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserEntry {
+    /// The ModelSet the list was made from.
+    pub model_set: String,
+    /// Digest of the settings the list was made under.
+    pub digest: String,
+    /// When it was computed.
+    pub computed: Timestamp,
+    /// When the earliest hidden-until-its-time feedback of the user becomes visible; the list is stale then.
+    pub stale_at: Option<Timestamp>,
+    /// Best first, without what the user has seen.
+    pub items: Vec<(ItemId, f32)>,
+    /// Everything that must not be recommended to the user.
+    pub excluded: Vec<ItemId>,
+}
+
+/// What [`CacheStore::user`] finds.
+#[derive(Clone, Debug, Default)]
+pub struct UserView {
+    /// The entry, if it is there.
+    pub entry: Option<Arc<UserEntry>>,
+    /// Hand this to [`CacheStore::put_user`].
+    pub mark: Mark,
+}
+
+/// Keeps finished lists and small values. May forget anything at any time.
+#[async_trait]
+pub trait CacheStore: Send + Sync + 'static {
+    /// The user's entry and mark, in one round trip.
+    async fn user(&self, id: &UserId) -> Result<UserView, StorageError>;
+
+    /// Stores an entry unless the user changed since `mark` was read; says whether it was stored.
+    async fn put_user(&self, id: &UserId, entry: UserEntry, mark: Mark) -> Result<bool, StorageError>;
+
+    /// Drops the entries of users whose data changed and moves their marks on.
+    async fn invalidate_users(&self, ids: &[UserId]) -> Result<(), StorageError>;
+
+    /// Drops every entry, for example after a purge, and moves every mark on.
+    async fn clear(&self) -> Result<(), StorageError>;
+
+    /// Whether the store can be reached.
+    async fn ping(&self) -> Result<(), StorageError>;
+}

@@ -1,0 +1,132 @@
+//! The system of record.
+
+use async_trait::async_trait;
+use smol_str::SmolStr;
+use ulex_domain::{Change, Event, EventId, Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
+
+use crate::StorageError;
+
+/// An event on its way into the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Submission {
+    /// An event whose id is in the ledger has no effect. `None`: the event is not repeatable.
+    pub event_id: Option<EventId>,
+    /// What to do.
+    pub event: Event,
+}
+
+/// What became of one [`Submission`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// The id was in the ledger already; nothing happened.
+    pub duplicate: bool,
+    /// Rows removed by a deletion of feedback; 0 for every other event.
+    pub rows_deleted: u64,
+    /// What changed; empty for a duplicate and for a patch of something that does not exist.
+    pub changes: Vec<Change>,
+}
+
+/// How many rows there are. Exact or the backend's estimate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Users.
+    pub users: u64,
+    /// Items.
+    pub items: u64,
+    /// Feedback rows.
+    pub feedback: u64,
+}
+
+/// Keeps users, items and feedback. Cheap to share, safe to call concurrently; one handle per process.
+#[async_trait]
+pub trait DataStore: Send + Sync + 'static {
+    /// Applies events in the given order, in one transaction together with their ids in the ledger, and
+    /// returns one [`Outcome`] for each, in order, once they are durable. All or none are applied: on an
+    /// error nothing has changed. Concurrent calls may be grouped into one commit; they then take effect in
+    /// the order in which they were called. Ids in the ledger are kept for at least 24 hours.
+    async fn apply(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, StorageError>;
+
+    /// The user, or `None`.
+    async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError>;
+
+    /// Those of the users that exist, in any order.
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, StorageError>;
+
+    /// Up to `limit` users with ids at or above `from`, by ascending bytes of the id; `None` starts at the first.
+    async fn list_users(&self, from: Option<&UserId>, limit: usize) -> Result<Vec<User>, StorageError>;
+
+    /// The item, or `None`. Hidden items are returned.
+    async fn item(&self, id: &ItemId) -> Result<Option<Item>, StorageError>;
+
+    /// Those of the items that exist, in any order.
+    async fn items(&self, ids: &[ItemId]) -> Result<Vec<Item>, StorageError>;
+
+    /// Up to `limit` items with ids at or above `from`, by ascending bytes of the id; `None` starts at the first.
+    async fn list_items(&self, from: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StorageError>;
+
+    /// Up to `limit` items whose text holds any of the words of `query`, best match first. The text is what
+    /// the columns given to [`DataStore::set_search_columns`] name. Hidden items are found.
+    async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError>;
+
+    /// Says what [`DataStore::search_items`] looks at: `item.ItemId`, `item.Categories`, `item.Comment`,
+    /// `item.Labels`, `item.Labels.a.b`; others are ignored. Rebuilds the index if the columns changed, and
+    /// returns when it is ready. Later writes are searchable at once.
+    async fn set_search_columns(&self, columns: &[String]) -> Result<(), StorageError>;
+
+    /// All feedback of a user with `timestamp <= until` (`None`: all), by (type, item) bytes.
+    async fn user_feedback(&self, id: &UserId, until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+
+    /// All feedback of several users with `timestamp <= until`, one call for many, in any order.
+    async fn users_feedback(&self, ids: &[UserId], until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+
+    /// All feedback of an item with `timestamp <= until` (`None`: all), by (type, user) bytes.
+    async fn item_feedback(&self, id: &ItemId, until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+
+    /// All feedback of a pair, of whatever time, by type.
+    async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>, StorageError>;
+
+    /// Up to `limit` rows with keys at or above `from` in the order of [`FeedbackKey`], with
+    /// `timestamp <= until`, of one type if given.
+    async fn list_feedback(
+        &self,
+        from: Option<&FeedbackKey>,
+        limit: usize,
+        feedback_type: Option<&SmolStr>,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Feedback>, StorageError>;
+
+    /// Calls `visit` with every feedback row in batches of up to `batch` rows, each row exactly once if nothing
+    /// is written meanwhile, in whatever order is fastest; stops early when `visit` returns `false`. Labels and
+    /// comments may be left empty. Memory is bounded by one batch.
+    async fn scan_feedback(
+        &self,
+        batch: usize,
+        visit: &mut (dyn for<'a> FnMut(&'a [FeedbackRow<'a>]) -> bool + Send),
+    ) -> Result<(), StorageError>;
+
+    /// How many rows there are.
+    async fn counts(&self) -> Result<Counts, StorageError>;
+
+    /// Whether the store can be reached and written to.
+    async fn ping(&self) -> Result<(), StorageError>;
+
+    /// Removes every user, item, feedback row and ledger entry.
+    async fn purge(&self) -> Result<(), StorageError>;
+}
+
+/// One row of [`DataStore::scan_feedback`], borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedbackRow<'a> {
+    /// Type.
+    pub feedback_type: &'a str,
+    /// User.
+    pub user_id: &'a str,
+    /// Item.
+    pub item_id: &'a str,
+    /// Accumulated value.
+    pub value: f64,
+    /// First time.
+    pub timestamp: Timestamp,
+    /// Last time.
+    pub updated: Timestamp,
+}

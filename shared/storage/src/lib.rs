@@ -1,0 +1,10 @@
+//! Where users, items, feedback and cached recommendations live.
+//!
+//! [`data`] is the system of record and [`cache`] what can be computed again; one trait and one file per
+//! backend. Backends are chosen by URL in [`data::open`] and [`cache::open`], the only places that know them all.
+
+pub mod cache;
+pub mod data;
+mod error;
+
+pub use error::StorageError;
