@@ -9,7 +9,6 @@ mod decode;
 mod encode;
 mod error;
 mod http;
-mod pending;
 pub mod server;
 pub mod settings;
 

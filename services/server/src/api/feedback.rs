@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use smol_str::SmolStr;
-use ulex_domain::{Event, EventId, Feedback, FeedbackMode};
+use ulex_domain::cursor::encode_feedback;
+use ulex_domain::feedback_filter::FeedbackFilterError;
+use ulex_domain::{Event, EventId, Feedback, FeedbackFilter, FeedbackMode};
 
 use super::{Success, cursor, quota};
 use crate::decode::{self, FeedbackRows};
@@ -13,7 +15,6 @@ use crate::error::ApiError;
 use crate::http::call::{Call, affected, json};
 use crate::http::query::visible_until;
 use crate::http::router::{Access, Answer, Router};
-use crate::pending::FeedbackFilter;
 
 /// Events of one request that are submitted at once, so that a store may group them.
 const CONCURRENT_EVENTS: usize = 256;
@@ -106,12 +107,12 @@ async fn page(call: &Call, feedback_type: Option<SmolStr>) -> Answer {
         (settings.default_n, settings.clock_error)
     };
     let n = query.n(default_n)?;
-    let from = query.non_empty("cursor")?.map(|text| cursor::key(&text)).transpose()?;
+    let from = cursor::key(query)?;
     let until = Some(visible_until(clock_error));
     let data = call.backend().data();
     let mut rows =
         encode::stored(data.list_feedback(from.as_ref(), n + 1, feedback_type.as_ref(), until).await)?;
-    let next = cursor::cut(&mut rows, n, |row| cursor::of_key(&row.key()));
+    let next = cursor::cut(&mut rows, n, |row| encode_feedback(&row.key()));
     Ok(json(encode::page("Feedback", &rows, &next)?))
 }
 
@@ -229,11 +230,9 @@ async fn get_user_feedback(call: Call) -> Answer {
     responses((status = 200, body = Vec<Feedback>), (status = 400, body = String))
 )]
 async fn get_user_feedback_filtered(call: Call) -> Answer {
-    let filter = FeedbackFilter::parse(call.parameter(1)).ok_or_else(|| {
-        let text = "invalid expression format, expected format: <feedback_type>[<operator><value>]";
-        ApiError::BadRequest(text.to_owned())
-    })?;
-    of_user(&call, |row| filter.matches(row)).await
+    let filter: FeedbackFilter =
+        call.parameter(1).parse().map_err(|reason: FeedbackFilterError| ApiError::BadRequest(reason.to_string()))?;
+    of_user(&call, |row| filter.matches(&row.feedback_type, row.value)).await
 }
 
 /// Returns all visible feedback of an item.

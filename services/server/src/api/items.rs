@@ -1,5 +1,6 @@
 //! `/api/item` and `/api/items`.
 
+use ulex_domain::cursor::encode_id;
 use ulex_domain::{Event, Item, ItemId, ItemPatch};
 
 use super::users::not_found;
@@ -96,9 +97,9 @@ async fn get_items(call: Call) -> Answer {
     if let Some(words) = query.non_empty("q")? {
         return search(&call, &words, n).await;
     }
-    let from = query.non_empty("cursor")?.map(|text| cursor::id(&text)).transpose()?.map(ItemId::new);
+    let from = cursor::id(query)?.map(ItemId::new);
     let mut items = encode::stored(call.backend().data().list_items(from.as_ref(), n + 1).await)?;
-    let next = cursor::cut(&mut items, n, |item| cursor::of_id(item.item_id.as_str()));
+    let next = cursor::cut(&mut items, n, |item| encode_id(item.item_id.as_str()));
     Ok(json(encode::page("Items", &items, &next)?))
 }
 

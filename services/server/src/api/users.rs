@@ -1,5 +1,6 @@
 //! `/api/user` and `/api/users`.
 
+use ulex_domain::cursor::encode_id;
 use ulex_domain::{Event, User, UserId, UserPatch};
 
 use super::{Success, cursor, quota};
@@ -93,9 +94,9 @@ async fn get_user(call: Call) -> Answer {
 async fn get_users(call: Call) -> Answer {
     let query = call.query();
     let n = query.n(call.settings().default_n)?;
-    let from = query.non_empty("cursor")?.map(|text| cursor::id(&text)).transpose()?.map(UserId::new);
+    let from = cursor::id(query)?.map(UserId::new);
     let mut users = encode::stored(call.backend().data().list_users(from.as_ref(), n + 1).await)?;
-    let next = cursor::cut(&mut users, n, |user| cursor::of_id(user.user_id.as_str()));
+    let next = cursor::cut(&mut users, n, |user| encode_id(user.user_id.as_str()));
     Ok(json(encode::page("Users", &users, &next)?))
 }
 

@@ -7,9 +7,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 use serde_json::Value;
 use smol_str::SmolStr;
-use ulex_domain::Timestamp;
-
-use crate::pending;
+use ulex_domain::{Timestamp, labels};
 
 /// A short string; `null` is empty.
 #[derive(Default)]
@@ -93,7 +91,7 @@ impl FromText for AnyTime {
     }
 
     fn text<E: Error>(text: &str) -> Result<Self, E> {
-        pending::parse_any(text).map(|moment| Self(Some(moment))).map_err(E::custom)
+        Timestamp::parse_any(text).map(|moment| Self(Some(moment))).map_err(E::custom)
     }
 }
 
@@ -187,7 +185,7 @@ impl<'de> Deserialize<'de> for Labels {
         if value.is_null() {
             return Ok(Self(None));
         }
-        pending::check_labels(&value).map_err(D::Error::custom)?;
+        labels::check(&value).map_err(D::Error::custom)?;
         Ok(Self(Some(value)))
     }
 }
