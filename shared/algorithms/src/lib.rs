@@ -1,5 +1,6 @@
 //! The mathematics: data in, model out. No IO, no async, no clock, no global state.
 
+pub mod click_through;
 pub mod dictionary;
 pub mod interactions;
 pub mod progress;
