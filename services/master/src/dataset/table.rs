@@ -111,6 +111,20 @@ impl Dirty {
         }
     }
 
+    /// Users whose rows must be read again.
+    #[must_use]
+    pub fn users(&self) -> usize {
+        self.feedback_of.len()
+    }
+
+    /// Adds what `other` names.
+    pub fn merge(&mut self, other: Self) {
+        self.users.extend(other.users);
+        self.items.extend(other.items);
+        self.feedback_of.extend(other.feedback_of);
+        self.deleted_items.extend(other.deleted_items);
+    }
+
     /// Whether nothing has changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
