@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use ulex_settings::{CollaborativeType, RankerType, RecommenderName, Settings, lists_digest};
+
 use crate::history::FeedbackTypes;
 
 /// A source of candidates.
@@ -74,4 +76,58 @@ pub struct Plan {
     pub cached_lists: bool,
     /// Changes whenever a list made under another plan would be stale.
     pub digest: String,
+}
+
+impl Plan {
+    /// The plan that these settings describe.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let recommend = &settings.recommend;
+        let data = &recommend.data_source;
+        let replacement = &recommend.replacement;
+        Self {
+            sources: sources(&recommend.ranker.recommenders),
+            fallback: sources(&recommend.fallback_recommenders),
+            ranked: recommend.ranker.kind != RankerType::None,
+            collaborative: recommend.collaborative.kind != CollaborativeType::None,
+            item_to_item: recommend.item_to_item.iter().map(|known| known.name.clone()).collect(),
+            user_to_user: recommend.user_to_user.iter().map(|known| known.name.clone()).collect(),
+            leaderboards: recommend.non_personalized.iter().map(|known| known.name.clone()).collect(),
+            cache_size: recommend.cache_size,
+            context_size: recommend.context_size,
+            cache_expire: recommend.cache_expire,
+            item_ttl: data.item_ttl,
+            replacement: replacement.enable.then_some(Replacement {
+                positive_decay: replacement.positive_decay as f32,
+                read_decay: replacement.read_decay as f32,
+            }),
+            types: FeedbackTypes {
+                positive: data.positive_feedback_types.clone(),
+                negative: data.negative_feedback_types.clone(),
+                read: data.read_feedback_types.clone(),
+            },
+            cached_lists: settings.serving.cached_lists,
+            digest: lists_digest(recommend),
+        }
+    }
+}
+
+/// Sources that exist in this build; scripts are none yet.
+fn sources(names: &[RecommenderName]) -> Vec<Source> {
+    names.iter().filter_map(Source::named).collect()
+}
+
+impl Source {
+    /// The source that the settings name; `None` for a script.
+    #[must_use]
+    pub fn named(name: &RecommenderName) -> Option<Self> {
+        Some(match name {
+            RecommenderName::Latest => Self::Latest,
+            RecommenderName::Collaborative => Self::Collaborative,
+            RecommenderName::NonPersonalized(name) => Self::Leaderboard(name.clone()),
+            RecommenderName::ItemToItem(name) => Self::ItemToItem(name.clone()),
+            RecommenderName::UserToUser(name) => Self::UserToUser(name.clone()),
+            RecommenderName::External(_) => return None,
+        })
+    }
 }

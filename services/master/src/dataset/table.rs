@@ -269,6 +269,12 @@ impl Table {
         });
     }
 
+    /// The text of an item; empty if it does not exist.
+    #[must_use]
+    pub fn item_texts_of(&self, index: u32) -> &str {
+        self.item_texts.get(index as usize).map_or("", |text| text)
+    }
+
     /// The user of an index, or `None` if it does not exist (any more).
     #[must_use]
     pub fn user(&self, index: u32) -> Option<User> {
