@@ -20,9 +20,12 @@ use ulex_algorithms::evaluation::ranking::{RankingReport, RankingTest};
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::matrix_factorization::FactorModel;
 use ulex_algorithms::matrix_factorization::batch::PackedItems;
+use ulex_algorithms::matrix_factorization::bpr::{BprParams, Negatives};
 use ulex_algorithms::matrix_factorization::implicit_als::AlsParams;
+use ulex_algorithms::matrix_factorization::linear::LinearParams;
 use ulex_algorithms::progress::Unattended;
 use ulex_algorithms::random::Seed;
+use ulex_algorithms::top_k::Scored;
 
 type Failure = Box<dyn Error>;
 
@@ -50,6 +53,8 @@ fn main() -> Result<(), Failure> {
     let data = load(&split, options.number("part", String::from("test")) == "validation")?;
     let (report, timings) = match model.as_str() {
         "als" => als(&data, &options)?,
+        "bpr" => bpr(&data, &options)?,
+        "ease" => ease(&data, &options)?,
         _ => return Err("a model: als, bpr or ease".into()),
     };
     let mut line = json!({ "split": split, "model": model, "options": options.0, "timings": timings });
@@ -85,6 +90,50 @@ fn als(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::Va
     timings["fit_seconds"] = json!(fit);
     timings["fit_gflops"] = json!(gflops);
     Ok((report, timings))
+}
+
+fn bpr(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::Value), Failure> {
+    let mut params = BprParams::default();
+    params.factors = options.number("factors", params.factors);
+    params.epochs = options.number("epochs", params.epochs);
+    params.learning_rate = options.number("rate", params.learning_rate);
+    params.final_rate = options.number("final_rate", params.final_rate);
+    params.regularization = options.number("regularization", params.regularization);
+    params.item_bias = options.number("bias", params.item_bias);
+    params.initial_deviation = options.number("deviation", params.initial_deviation);
+    let power = options.number("power", -1.0);
+    params.negatives = match (power >= 0.0, options.number("candidates", 0)) {
+        (true, _) => Negatives::Popularity { power },
+        (false, 0) => params.negatives,
+        (false, candidates) => Negatives::Adaptive { candidates },
+    };
+    let start = Instant::now();
+    let model = params.check()?.fit(&data.train, &Unattended)?;
+    let fit = start.elapsed().as_secs_f64();
+    let (report, mut timings) = rank(data, &model);
+    timings["fit_seconds"] = json!(fit);
+    timings["steps_per_second"] = json!((data.train.len() * params.epochs) as f64 / fit);
+    Ok((report, timings))
+}
+
+fn ease(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::Value), Failure> {
+    let mut params = LinearParams::default();
+    params.regularization = options.number("regularization", params.regularization);
+    params.kept = options.number("kept", params.kept);
+    params.max_items = options.number("max_items", params.max_items);
+    let start = Instant::now();
+    let model = params.check()?.fit(&data.train)?;
+    let fit = start.elapsed().as_secs_f64();
+    let start = Instant::now();
+    let protocol = RankingTest { test: &data.test, seen: &data.train, cutoffs: &[10, 20] };
+    let report = protocol.evaluate(&|user, candidates| {
+        let mut scores = Vec::new();
+        model.scores_into(data.train.row(user as usize), &mut scores);
+        candidates
+            .extend(scores.iter().enumerate().map(|(index, &score)| Scored { index: index as u32, score }));
+    });
+    let seconds = start.elapsed().as_secs_f64();
+    Ok((report, json!({ "fit_seconds": fit, "lists_seconds": seconds, "votes": model.votes.len() })))
 }
 
 fn rank(data: &Split, model: &FactorModel) -> (RankingReport, serde_json::Value) {
