@@ -4,7 +4,11 @@
 pub mod command_line;
 pub mod demo;
 pub mod evaluate;
+pub mod http;
 pub mod http_client;
 pub mod import;
+pub mod one;
+pub mod parts;
+pub mod roles;
 pub mod signals;
 pub mod telemetry;

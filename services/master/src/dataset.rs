@@ -15,7 +15,7 @@ use actix::prelude::*;
 use serde_json::json;
 use table::{Dirty, Table};
 use tracing::{info, warn};
-use ulex_actors::{Observe, Shutdown};
+use ulex_actors::{Observe, Outlet, Shutdown};
 use ulex_domain::Change;
 use ulex_nats::Bus;
 use ulex_nats::changes::Changes;
@@ -49,7 +49,7 @@ pub struct Grown {
 pub struct Dataset {
     bus: Bus,
     store: Arc<dyn DataStore>,
-    listener: Recipient<Grown>,
+    listener: Outlet<Grown>,
     table: Option<Arc<Table>>,
     dirty: Dirty,
     rows: u64,
@@ -60,7 +60,7 @@ pub struct Dataset {
 impl Dataset {
     /// Prepares the actor; it loads nothing before the first [`TakeTable`].
     #[must_use]
-    pub fn new(bus: Bus, store: Arc<dyn DataStore>, listener: Recipient<Grown>) -> Self {
+    pub fn new(bus: Bus, store: Arc<dyn DataStore>, listener: Outlet<Grown>) -> Self {
         Self { bus, store, listener, table: None, dirty: Dirty::default(), rows: 0, changes: 0, taking: false }
     }
 
@@ -70,7 +70,7 @@ impl Dataset {
         }
         self.rows += rows;
         self.changes += 1;
-        self.listener.do_send(Grown { rows: self.rows, at: Instant::now() });
+        self.listener.send(Grown { rows: self.rows, at: Instant::now() });
     }
 }
 

@@ -1,8 +1,8 @@
 //! Which ModelSet is live: the quality gate, publishing, history, retention.
 //!
 //! - Receives: [`Fitted`] from the trainer, [`Observe`], [`Shutdown`].
-//! - Announces: [`LiveChanged`] to the trainer and [`Published`] to the planner when a ModelSet went live; the live
-//!   pointer on the bus, which every server and worker follows.
+//! - Announces: [`Published`] to the planner when a ModelSet went live; the live pointer on the bus, which every server and
+//!   worker follows.
 //! - Owns: the order of publications; ModelSets beyond the newest few are removed, never the live one.
 //! - On failure: the live ModelSet stays; the refused one is kept for inspection with its verdict.
 //! - On shutdown: finishes a publication under way.
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use serde_json::json;
 use thiserror::Error;
 use tracing::{error, info, warn};
-use ulex_actors::{ComputePool, Observe, Shutdown};
+use ulex_actors::{ComputePool, Observe, Outlet, Shutdown};
 use ulex_algorithms::model_set::ModelSet;
 use ulex_domain::Timestamp;
 use ulex_nats::bus::{Bucket, Objects};
@@ -24,7 +24,7 @@ use ulex_nats::topology::{MODELS, REGISTRY, VERDICTS};
 use ulex_nats::{Bus, BusError};
 
 use crate::gate::{Verdict, judge};
-use crate::trainer::{Fitted, LiveChanged};
+use crate::trainer::Fitted;
 use crate::training::Cycled;
 
 /// A ModelSet went live.
@@ -65,9 +65,7 @@ pub struct RegistryParts {
     /// The lease under which this master publishes.
     pub token: FencingToken,
     /// Who refreshes lists.
-    pub planner: Recipient<Published>,
-    /// Who compares the next ModelSet with this one.
-    pub trainer: Recipient<LiveChanged>,
+    pub planner: Outlet<Published>,
 }
 
 /// See the module documentation.
@@ -107,8 +105,7 @@ impl Handler<Fitted> for Registry {
             Ok(Done::Published(set, users)) => {
                 registry.published += 1;
                 registry.live = Some(set.id().to_owned());
-                registry.parts.planner.do_send(Published { model_set: set.id().to_owned(), users });
-                registry.parts.trainer.do_send(LiveChanged(set));
+                registry.parts.planner.send(Published { model_set: set.id().to_owned(), users });
             }
             Ok(Done::Refused) => registry.refused += 1,
             Err(reason) => {

@@ -14,7 +14,7 @@ use actix::prelude::*;
 use serde_json::json;
 use tokio::sync::oneshot;
 use tracing::{error, info};
-use ulex_actors::{ComputePool, Observe, Shutdown};
+use ulex_actors::{ComputePool, Guarded, Observe, Outlet, Shutdown};
 use ulex_algorithms::model_set::ModelSet;
 use ulex_algorithms::progress::CancelFlag;
 use ulex_domain::Timestamp;
@@ -56,7 +56,9 @@ pub struct Fitted(pub Box<Cycled>);
 #[derive(Clone)]
 pub struct TrainerParts {
     /// Who is told of a finished cycle.
-    pub registry: Recipient<Fitted>,
+    pub registry: Outlet<Fitted>,
+    /// Where the data comes from.
+    pub dataset: Guarded<Dataset>,
     /// Where the numbers are crunched.
     pub pool: Arc<ComputePool>,
     /// Where progress is shown.
@@ -86,7 +88,6 @@ impl Drop for Running {
 /// See the module documentation.
 pub struct Trainer {
     parts: TrainerParts,
-    dataset: Option<Addr<Dataset>>,
     live: Option<Arc<ModelSet>>,
     known: Known,
     running: Option<Running>,
@@ -94,13 +95,8 @@ pub struct Trainer {
     failures: u32,
 }
 
-/// Tells the trainer where its data comes from. Both actors know each other, so one must be told later.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub struct UseDataset(pub Addr<Dataset>);
-
 impl Trainer {
-    /// Prepares the actor; it fits nothing before it knows its dataset.
+    /// Prepares the actor; it looks whether a fit is due from its start on.
     #[must_use]
     pub fn new(parts: TrainerParts) -> Self {
         let now = Instant::now();
@@ -110,7 +106,7 @@ impl Trainer {
             last_change: (parts.rows_at_start > 0).then_some(now),
             ..Known::default()
         };
-        Self { parts, dataset: None, live: None, known, running: None, cycles: 0, failures: 0 }
+        Self { parts, live: None, known, running: None, cycles: 0, failures: 0 }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -124,7 +120,7 @@ impl Trainer {
     }
 
     fn start(&mut self, ctx: &mut Context<Self>) -> bool {
-        let Some(dataset) = self.dataset.clone() else { return false };
+        let Some(dataset) = self.parts.dataset.addr() else { return false };
         if self.running.is_some() {
             return false;
         }
@@ -162,7 +158,7 @@ impl Trainer {
                 self.known.settings_changed = false;
                 self.known.last_fit = Some(Instant::now());
                 self.known.rows_at_last_fit = cycled.set.manifest.rows as u64;
-                self.parts.registry.do_send(Fitted(cycled));
+                self.parts.registry.send(Fitted(cycled));
             }
             Err(CycleError::Cancelled) => {
                 info!("training cycle cancelled");
@@ -212,14 +208,6 @@ impl Actor for Trainer {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(LOOK, Self::look);
-    }
-}
-
-impl Handler<UseDataset> for Trainer {
-    type Result = ();
-
-    fn handle(&mut self, UseDataset(dataset): UseDataset, _: &mut Context<Self>) {
-        self.dataset = Some(dataset);
     }
 }
 

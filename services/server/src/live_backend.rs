@@ -210,7 +210,7 @@ impl Backend for LiveBackend {
                 Role::One => "One".to_owned(),
             },
             version: beat.version,
-            update_time: beat.at,
+            update_time: beat.sent_at,
         };
         let mut nodes: Vec<Node> = self.heartbeats().await?.into_iter().map(node).collect();
         nodes.sort_by(|a, b| a.role.cmp(&b.role).then_with(|| a.uuid.cmp(&b.uuid)));

@@ -15,13 +15,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tracing::warn;
-use ulex_actors::{Observe, Shutdown};
+use ulex_actors::{Guarded, Observe, Shutdown};
 use ulex_nats::bus::{Delivery, Puller};
 use ulex_nats::refresh::RefreshJob;
 use ulex_nats::topology::REFRESH;
 use ulex_nats::{Bus, BusError};
 
-use crate::predictor::Predict;
+use crate::predictor::{Predict, Predictor};
 
 /// How long one pull waits.
 const PULL_WAIT: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ struct Counts {
 /// See the module documentation.
 pub struct Jobs {
     bus: Bus,
-    predictors: Vec<Recipient<Predict>>,
+    predictors: Vec<Guarded<Predictor>>,
     counts: Rc<RefCell<Counts>>,
     stop: Rc<Notify>,
     settled: Option<oneshot::Receiver<()>>,
@@ -48,7 +48,7 @@ pub struct Jobs {
 impl Jobs {
     /// Prepares the actor; it begins to pull when it is started.
     #[must_use]
-    pub fn new(bus: Bus, predictors: Vec<Recipient<Predict>>) -> Self {
+    pub fn new(bus: Bus, predictors: Vec<Guarded<Predictor>>) -> Self {
         Self { bus, predictors, counts: Rc::default(), stop: Rc::default(), settled: None }
     }
 }
@@ -68,7 +68,7 @@ impl Actor for Jobs {
     }
 }
 
-async fn work(bus: Bus, predictors: Vec<Recipient<Predict>>, counts: Rc<RefCell<Counts>>, stop: Rc<Notify>) {
+async fn work(bus: Bus, predictors: Vec<Guarded<Predictor>>, counts: Rc<RefCell<Counts>>, stop: Rc<Notify>) {
     let limit = predictors.len() * PER_PREDICTOR;
     let mut puller: Option<Puller<RefreshJob>> = None;
     let mut running = FuturesUnordered::new();
@@ -110,7 +110,7 @@ async fn pull(
     open.pull(max, PULL_WAIT).await
 }
 
-async fn one(job: Delivery<RefreshJob>, predictor: Recipient<Predict>, counts: Rc<RefCell<Counts>>) {
+async fn one(job: Delivery<RefreshJob>, predictor: Guarded<Predictor>, counts: Rc<RefCell<Counts>>) {
     let user = match job.body() {
         Ok(body) => body.user_id.clone(),
         Err(reason) => {
@@ -119,6 +119,7 @@ async fn one(job: Delivery<RefreshJob>, predictor: Recipient<Predict>, counts: R
             return;
         }
     };
+    let Some(predictor) = predictor.addr() else { return };
     let settled = match predictor.send(Predict { user }).await {
         Ok(Ok(_)) => {
             counts.borrow_mut().done += 1;

@@ -7,9 +7,9 @@ use ulex_storage::StorageError;
 /// Which part of a list is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListQuery {
-    /// How many.
+    /// At most this many entries; 0 is an empty list.
     pub n: usize,
-    /// How many to skip.
+    /// After skipping this many. Comes from the caller: may be huge, never allocate for it.
     pub offset: usize,
     /// Items must carry all of these. `None`: the caller said nothing; empty: explicitly no restriction.
     pub categories: Option<Vec<String>>,
@@ -22,10 +22,10 @@ impl ListQuery {
         self.categories.as_deref().unwrap_or_default()
     }
 
-    /// How long a list must be to answer this; without a limit for `n = 0` at the start.
+    /// How long a list must be to answer this.
     #[must_use]
-    pub fn depth(&self) -> usize {
-        if self.n == 0 && self.offset == 0 { usize::MAX } else { self.n.saturating_add(self.offset) }
+    pub const fn depth(&self) -> usize {
+        self.n.saturating_add(self.offset)
     }
 
     /// Cuts the wanted part out of a list that starts at its best entry.

@@ -151,6 +151,25 @@ impl Recommender {
         Ok(made.answer)
     }
 
+    /// The best items for a user, without what somebody else, `reader`, has met.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recommender::recommend`].
+    pub async fn recommend_for(
+        &self,
+        user: &UserId,
+        reader: Option<&UserId>,
+        query: &ListQuery,
+    ) -> Result<Vec<ScoredId>, RecommendError> {
+        let Some(reader) = reader else { return self.recommend(user, query).await };
+        let met = self.met(Some(reader)).await?;
+        let deep = ListQuery { n: query.depth().saturating_add(met.len()), offset: 0, ..query.clone() };
+        let mut list = self.recommend(user, &deep).await?;
+        list.retain(|entry| !met.contains(&entry.id));
+        Ok(query.cut(list))
+    }
+
     /// Computes and keeps a user's list unless the kept one is fresh; says whether it was computed.
     ///
     /// # Errors
