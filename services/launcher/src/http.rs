@@ -66,7 +66,7 @@ pub fn api_settings(settings: &Settings) -> ApiSettings {
             max_categories_size: quota.max_categories_size.unwrap_or(0),
         },
         limits: Limits {
-            body: usize::try_from(settings.serving.max_body.bytes()).unwrap_or(usize::MAX),
+            body: usize::try_from(settings.serving.max_body.0).unwrap_or(usize::MAX),
             request_time: settings.serving.request_timeout,
             ..Limits::default()
         },

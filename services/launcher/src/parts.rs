@@ -92,7 +92,7 @@ impl Parts {
         ensure_topology(&bus, settings.master.meta_timeout).await?;
         let store = open_data(&settings, data_dir).await?;
         store.set_search_columns(&settings.recommend.search_columns).await?;
-        let bytes = usize::try_from(settings.serving.cache_bytes.bytes()).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(settings.serving.cache_bytes.0).unwrap_or(usize::MAX);
         let cache = cache::open(settings.database.cache_store.expose(), bytes).await?;
         let recommender = Recommender::new(store, cache, Plan::new(&settings), settings.server.clock_error);
         let items = recommender.catalogue().load(recommender.data().as_ref()).await?;

@@ -34,8 +34,9 @@ pub struct UserEntry {
     pub stale_at: Option<Timestamp>,
     /// Best first, without what the user has seen.
     pub items: Vec<(ItemId, f32)>,
-    /// Everything that must not be recommended to the user.
-    pub excluded: Vec<ItemId>,
+    /// State of the catalogue it was made from; a list that is nothing but an order of the catalogue is stale when
+    /// the catalogue has changed.
+    pub catalogue: u64,
 }
 
 /// What [`CacheStore::user`] finds.

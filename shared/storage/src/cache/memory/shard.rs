@@ -182,7 +182,6 @@ impl Shard {
 /// About how many bytes an entry occupies.
 fn size_of_entry(id: &UserId, entry: &UserEntry) -> usize {
     let items: usize = entry.items.iter().map(|(item, _score)| heap_of(item.as_str())).sum();
-    let excluded: usize = entry.excluded.iter().map(|item| heap_of(item.as_str())).sum();
     OVERHEAD
         + size_of::<Slot>()
         + size_of::<UserEntry>()
@@ -190,9 +189,7 @@ fn size_of_entry(id: &UserId, entry: &UserEntry) -> usize {
         + entry.model_set.capacity()
         + entry.digest.capacity()
         + entry.items.capacity() * size_of::<(ItemId, f32)>()
-        + entry.excluded.capacity() * size_of::<ItemId>()
         + items
-        + excluded
 }
 
 /// What an id occupies beside its own 24 bytes: longer ids are shared texts with two counters.
@@ -214,7 +211,7 @@ mod tests {
             computed: Timestamp::ZERO,
             stale_at: None,
             items: (0..items).map(|item| (ItemId::new(item.to_string()), 1.0)).collect(),
-            excluded: Vec::new(),
+            catalogue: 0,
         })
     }
 
