@@ -4,4 +4,5 @@ pub mod click_through;
 pub mod dictionary;
 pub mod interactions;
 pub mod progress;
+pub mod similarity;
 pub mod top_k;
