@@ -42,7 +42,7 @@ use thiserror::Error;
 
 use super::calibration::{area_under_curve, mean_log_loss};
 use super::gradient::{Table, Trainer, axpy, dot};
-use super::samples::{Layout, Samples};
+use super::samples::{FeatureRows, Layout, Samples};
 use crate::progress::Progress;
 
 /// What can go wrong. All are permanent: retrying with the same input fails again.
@@ -267,7 +267,7 @@ impl FactorizationMachine {
     /// Logit of every sample.
     #[must_use]
     pub fn predict(&self, samples: &Samples) -> Vec<f32> {
-        let start = || (self.fold(), vec![0.0; self.n_fields * self.factors]);
+        let start = || (self.fold(), self.no_pulls());
         (0..samples.len())
             .into_par_iter()
             .map_init(start, |(fold, pulls), sample| {
@@ -277,6 +277,25 @@ impl FactorizationMachine {
                 self.bias + fold.score(pulls, None)
             })
             .collect()
+    }
+
+    /// Fields in which some row of the table has a feature, ascending.
+    pub(super) fn fields_of(&self, rows: &FeatureRows) -> Vec<u16> {
+        let mut used = vec![false; self.n_fields];
+        for row in 0..rows.len() {
+            for &feature in rows.row(row).0 {
+                used[usize::from(self.field_of[feature as usize])] = true;
+            }
+        }
+        for block in rows.dense() {
+            used[usize::from(self.field_of[block.first_feature as usize])] = true;
+        }
+        (0..self.n_fields as u16).filter(|&field| used[usize::from(field)]).collect()
+    }
+
+    /// Room for the pulls of every field.
+    pub(super) fn no_pulls(&self) -> Vec<f32> {
+        vec![0.0; self.n_fields * self.factors]
     }
 
     /// An empty sum over features.
@@ -314,7 +333,7 @@ impl Fold {
         }
     }
 
-    pub(super) fn add_row(&mut self, model: &FactorizationMachine, table: &super::FeatureRows, row: usize) {
+    pub(super) fn add_row(&mut self, model: &FactorizationMachine, table: &FeatureRows, row: usize) {
         let (features, values) = table.row(row);
         for (&feature, &value) in features.iter().zip(values) {
             self.add(model, feature, value);
@@ -328,6 +347,19 @@ impl Fold {
                 axpy(value, &parameters[..self.factors], sums);
             }
         }
+    }
+
+    /// Replaces the sums by those of one row; returns its logit without the bias, as if there were nothing else.
+    pub(super) fn one(&mut self, model: &FactorizationMachine, rows: &FeatureRows, row: usize, pulls: &mut [f32]) -> f32 {
+        self.clear();
+        self.add_row(model, rows, row);
+        self.pulls(model, pulls);
+        self.score(pulls, None)
+    }
+
+    /// `z` of one field.
+    pub(super) fn field(&self, field: u16) -> &[f32] {
+        &self.sums[usize::from(field) * self.factors..][..self.factors]
     }
 
     #[inline]
