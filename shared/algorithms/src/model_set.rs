@@ -7,15 +7,17 @@
 mod bytes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::click_through::Ranker;
+use crate::click_through::{FeatureRows, Layout, Ranker};
 use crate::dictionary::Dictionary;
 use crate::interactions::Interactions;
 use crate::list::blend::Blend;
-use crate::matrix_factorization::FactorModel;
+use crate::matrix_factorization::{FactorModel, FactorizationError};
 use crate::matrix_factorization::fold_in::{FoldIn, Objective, Scratch};
+use crate::matrix_factorization::linear::LinearModel;
 use crate::similarity::{Neighbors, OverlapIndex};
 use crate::top_k::Scored;
 
@@ -57,7 +59,7 @@ pub enum Collaborative {
     /// Vectors of users and items.
     Factors(Factors),
     /// Weights between items: a user's score is the sum of the rows of what the user likes.
-    Linear(Interactions),
+    Linear(LinearModel),
 }
 
 /// See [`Collaborative::Factors`].
@@ -65,8 +67,10 @@ pub enum Collaborative {
 pub struct Factors {
     /// `als` or `bpr`.
     pub kind: String,
-    /// The vectors; user vectors only of users at the time of the fit.
+    /// The item vectors. Users have none: theirs are folded in.
     pub model: FactorModel,
+    /// What folding in minimises.
+    pub objective: Objective,
     /// How a user's vector is found from what the user likes.
     pub fold_in: FoldIn,
 }
@@ -76,11 +80,15 @@ impl Factors {
     ///
     /// # Errors
     ///
-    /// A readable reason if objective or sizes are out of range.
-    pub fn new(kind: impl Into<String>, model: FactorModel, objective: Objective) -> Result<Self, String> {
-        let fold_in =
-            FoldIn::new(&model.items, model.factors, objective).map_err(|reason| reason.to_string())?;
-        Ok(Self { kind: kind.into(), model, fold_in })
+    /// [`FactorizationError`] if objective or sizes are out of range.
+    pub fn new(
+        kind: impl Into<String>,
+        model: FactorModel,
+        objective: Objective,
+    ) -> Result<Self, FactorizationError> {
+        let fold_in = FoldIn::new(&model.items, model.factors, objective)?;
+        let model = FactorModel { users: Vec::new(), ..model };
+        Ok(Self { kind: kind.into(), model, objective, fold_in })
     }
 }
 
@@ -125,9 +133,41 @@ pub struct UserNeighbors {
     /// Name in the settings.
     pub name: String,
     /// Lists of the users at the time of the fit.
-    pub neighbors: Neighbors,
+    pub neighbors: Arc<Neighbors>,
     /// Users who are new, or have changed, are compared by what they like.
     pub by_items: bool,
+}
+
+/// The click-through-rate model with the features of all users and items.
+#[derive(Clone, Debug)]
+pub struct RankerModel {
+    /// Fields and features.
+    pub layout: Layout,
+    /// The model.
+    pub ranker: Ranker,
+    /// One row for each user, and one more for a user nobody knows.
+    pub users: FeatureRows,
+    /// One row for each item.
+    pub items: FeatureRows,
+}
+
+impl RankerModel {
+    /// The logit of each candidate, NaN for an item without features; `user` is `None` for somebody new.
+    pub fn logits(&self, user: Option<u32>, items: &[u32], out: &mut Vec<f32>) {
+        out.clear();
+        let newcomer = self.users.len().saturating_sub(1);
+        let row = user.map_or(newcomer, |user| user as usize).min(newcomer);
+        if self.users.is_empty() {
+            out.resize(items.len(), f32::NAN);
+            return;
+        }
+        let user = self.ranker.user_vector(&self.users, row);
+        self.ranker.score_candidates(&user, items, out);
+        for probability in out.iter_mut() {
+            // An item that the model does not hold has probability 0.
+            *probability = if *probability > 0.0 { (*probability / (1.0 - *probability)).ln() } else { f32::NAN };
+        }
+    }
 }
 
 /// See the module documentation.
@@ -146,13 +186,13 @@ pub struct ModelSet {
     /// Collaborative models, the best one first.
     pub collaborative: Vec<Collaborative>,
     /// Item-to-item recommenders by name.
-    pub item_to_item: Vec<(String, Neighbors)>,
+    pub item_to_item: Vec<(String, Arc<Neighbors>)>,
     /// User-to-user recommenders.
     pub user_to_user: Vec<UserNeighbors>,
     /// Leaderboards.
     pub leaderboards: Vec<Leaderboard>,
     /// The click-through-rate model.
-    pub ranker: Option<Ranker>,
+    pub ranker: Option<RankerModel>,
     /// What the sources' scores are worth together.
     pub blend: Option<PipelineBlend>,
 }
@@ -173,7 +213,7 @@ impl ModelSet {
     /// The item-to-item lists of this name.
     #[must_use]
     pub fn item_neighbors(&self, name: &str) -> Option<&Neighbors> {
-        self.item_to_item.iter().find(|(known, _)| known == name).map(|(_, neighbors)| neighbors)
+        self.item_to_item.iter().find(|(known, _)| known == name).map(|(_, neighbors)| neighbors.as_ref())
     }
 
     /// Users like one who likes `liked` (indexes and weights), best first, at most `k`. A recommender that compares by
@@ -182,13 +222,15 @@ impl ModelSet {
     pub fn similar_users(&self, name: &str, user: Option<u32>, liked: (&[u32], &[f32]), k: usize) -> Vec<Scored> {
         let Some(found) = self.user_to_user.iter().find(|known| known.name == name) else { return Vec::new() };
         if found.by_items && !liked.0.is_empty() {
-            let mut similar = self.overlap.query(liked, k + 1);
+            let history: Vec<(u32, f32)> =
+                liked.0.iter().copied().zip(liked.1.iter().copied()).collect();
+            let mut similar = self.overlap.query(&history, k + 1);
             similar.retain(|other| Some(other.index) != user);
             similar.truncate(k);
             return similar;
         }
         let Some(user) = user else { return Vec::new() };
-        let (users, scores) = found.neighbors.row(user as usize);
+        let (users, scores) = found.neighbors.row(user);
         let pairs = users.iter().zip(scores).take(k);
         pairs.map(|(&index, &score)| Scored { index, score }).collect()
     }
@@ -201,18 +243,37 @@ pub struct FoldInMemory {
     vector: Vec<f32>,
 }
 
-impl Factors {
-    /// Writes the score of every item for a user who likes `liked`; leaves zeros if the vector cannot be found.
-    pub fn score_into(&self, liked: (&[u32], &[f32]), memory: &mut FoldInMemory, out: &mut [f32]) {
-        let k = self.model.factors;
-        if memory.scratch.as_ref().is_none_or(|(factors, _)| *factors != k) {
-            memory.scratch = Some((k, self.fold_in.scratch()));
-            memory.vector = vec![0.0; k];
+impl Collaborative {
+    /// `als`, `bpr` or `ease`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Factors(factors) => &factors.kind,
+            Self::Linear(_) => "ease",
         }
-        let Some((_, scratch)) = &mut memory.scratch else { return };
-        let solved = self.fold_in.solve(&self.model.items, liked, scratch, &mut memory.vector);
-        if solved.is_ok() && out.len() == self.model.n_items() {
-            crate::simd::matrix_vector(&self.model.items, &memory.vector, out);
+    }
+
+    /// Replaces `scores` by the score of every item for a user who likes `liked` (indexes and weights, in any order).
+    /// Leaves it empty if there is no answer: nothing is liked, or the equations have no solution.
+    pub fn scores_into(&self, liked: (&[u32], &[f32]), memory: &mut FoldInMemory, scores: &mut Vec<f32>) {
+        scores.clear();
+        if liked.0.is_empty() {
+            return;
+        }
+        match self {
+            Self::Linear(linear) => linear.scores_into(liked, scores),
+            Self::Factors(factors) => {
+                let k = factors.model.factors;
+                if memory.scratch.as_ref().is_none_or(|(size, _)| *size != k) {
+                    memory.scratch = Some((k, factors.fold_in.scratch()));
+                    memory.vector = vec![0.0; k];
+                }
+                let Some((_, scratch)) = &mut memory.scratch else { return };
+                let solved = factors.fold_in.solve(&factors.model.items, liked, scratch, &mut memory.vector);
+                if solved.is_ok() {
+                    factors.model.scores_into(&memory.vector, scores);
+                }
+            }
         }
     }
 }

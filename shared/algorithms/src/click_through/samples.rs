@@ -6,6 +6,8 @@
 
 use thiserror::Error;
 
+use crate::snapshot::{Snapshot, SnapshotError, SnapshotWriter};
+
 /// Sparse rows of `(feature, value)`, optionally each with dense vectors.
 ///
 /// Features are numbered over all tables together, as are fields; see [`Layout`].
@@ -66,6 +68,45 @@ impl FeatureRows {
         }
     }
 
+    /// Adds everything to a snapshot, each name beginning with `prefix`.
+    pub fn write(&self, prefix: &str, writer: &mut SnapshotWriter) {
+        writer.add_u64(format!("{prefix}.offsets"), &self.offsets);
+        writer.add_u32(format!("{prefix}.features"), &self.features);
+        writer.add_f32(format!("{prefix}.values"), &self.values);
+        let blocks = self.dense.iter().flat_map(|dense| [dense.first_feature, dense.dimensions as u32]);
+        writer.add_u32(format!("{prefix}.dense"), &blocks.collect::<Vec<_>>());
+        for (block, dense) in self.dense.iter().enumerate() {
+            writer.add_f32(format!("{prefix}.dense.{block}"), &dense.vectors);
+        }
+    }
+
+    /// Reads what [`FeatureRows::write`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`] if a part is missing or the parts do not fit together.
+    pub fn read(prefix: &str, snapshot: &Snapshot<'_>) -> Result<Self, SnapshotError> {
+        let offsets = snapshot.u64s(&format!("{prefix}.offsets"))?;
+        let features = snapshot.u32s(&format!("{prefix}.features"))?;
+        let values = snapshot.f32s(&format!("{prefix}.values"))?;
+        let blocks = snapshot.u32s(&format!("{prefix}.dense"))?;
+        let rows = offsets.len().saturating_sub(1);
+        let mut dense = Vec::new();
+        for (block, shape) in blocks.chunks_exact(2).enumerate() {
+            let vectors = snapshot.f32s(&format!("{prefix}.dense.{block}"))?;
+            dense.push(DenseRows { first_feature: shape[0], dimensions: shape[1] as usize, vectors });
+        }
+        let sound = offsets.first() == Some(&0)
+            && offsets.is_sorted()
+            && offsets.last() == Some(&(features.len() as u64))
+            && features.len() == values.len()
+            && dense.iter().all(|dense| Some(dense.vectors.len()) == rows.checked_mul(dense.dimensions));
+        if !sound {
+            return Err(SnapshotError::Tensor { name: prefix.to_owned(), reason: "its parts do not fit together" });
+        }
+        Ok(Self { offsets, features, values, dense })
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -91,6 +132,12 @@ impl FeatureRows {
 
     pub(super) fn dense(&self) -> &[DenseRows] {
         &self.dense
+    }
+
+    /// Whether every feature is below `n_features`.
+    #[must_use]
+    pub fn fits(&self, n_features: usize) -> bool {
+        self.max_feature().is_none_or(|max| (max as usize) < n_features)
     }
 
     /// Largest feature in use, for checking against a layout.

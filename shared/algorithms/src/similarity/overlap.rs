@@ -122,6 +122,12 @@ impl OverlapIndex {
         self.drain(self.square((&columns, &weights)), None, k, &mut shared)
     }
 
+    /// What similarity means here.
+    #[must_use]
+    pub const fn params(&self) -> &OverlapParams {
+        &self.params
+    }
+
     /// Number of indexed rows.
     #[must_use]
     pub fn n_rows(&self) -> usize {
