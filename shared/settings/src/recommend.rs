@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use self::feedback_filter::FeedbackFilter;
+use ulex_domain::feedback_filter::{FeedbackFilter, FeedbackFilterError};
+
 use crate::given::Given;
 use crate::resolve::Checks;
 use crate::written;
 use serde_json::json;
 
 mod expression;
-mod feedback_filter;
 mod models;
 mod recommender_name;
 mod sources;
@@ -196,9 +196,9 @@ fn feedback_types(key: &str, given: &Given<Vec<String>>, checks: &mut Checks<'_>
     for text in texts {
         match text.parse::<FeedbackFilter>() {
             Ok(filter) => filters.push(filter),
-            Err(error) => {
+            Err(FeedbackFilterError) => {
                 let expected =
-                    format!("a feedback type, or one with a condition such as \"rating>=4\" ({error})");
+                    "types such as \"star\", or with a condition on the value such as \"rating>=4\"";
                 checks.problem(key, &json!(text), expected);
             }
         }
