@@ -96,7 +96,7 @@ pub fn from_toml(text: &str) -> Result<Loaded, LoadError> {
     Ok(layers.finish()?)
 }
 
-/// The configuration that JSON describes, such as what [`crate::describe`] prints.
+/// The configuration that JSON describes, such as what [`crate::describe()`] prints.
 ///
 /// # Errors
 /// Wrong values, all of them.

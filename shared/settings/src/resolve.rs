@@ -150,8 +150,10 @@ impl Checks<'_> {
         given: &Given<i64>,
         range: RangeInclusive<i64>,
     ) -> N {
-        let number = self.required(key, given);
-        self.within(key, number, range).unwrap_or_default()
+        if matches!(given, Given::Absent) {
+            self.missing(key, &expected_range(&range));
+        }
+        self.optional_integer(key, given, range).unwrap_or_default()
     }
 
     /// As [`Self::integer`], for a key that may be absent.
@@ -161,20 +163,13 @@ impl Checks<'_> {
         given: &Given<i64>,
         range: RangeInclusive<i64>,
     ) -> Option<N> {
-        let number = self.optional(key, given);
-        self.within(key, number, range)
-    }
-
-    fn within<N: TryFrom<i64>>(
-        &mut self,
-        key: &str,
-        number: Option<i64>,
-        range: RangeInclusive<i64>,
-    ) -> Option<N> {
-        let number = number?;
-        let converted = N::try_from(number).ok().filter(|_| range.contains(&number));
+        let converted = match given {
+            Given::Absent => return None,
+            Given::Value(number) => N::try_from(*number).ok().filter(|_| range.contains(number)),
+            Given::Wrong(_) => None,
+        };
         if converted.is_none() {
-            self.problem(key, &json!(number), expected_range(&range));
+            self.problem(key, &json!(given), expected_range(&range));
         }
         converted
     }

@@ -24,67 +24,73 @@ fn assignment(line: &str) -> String {
     format!("[{section}]\n{name} = {value}\n")
 }
 
+const POSITIVE: &str = "a whole number greater than 0";
+const NOT_NEGATIVE: &str = "a whole number of at least 0";
+const DAYS: &str = "a whole number from 0 to 100000";
+const ROUNDS: &str = "a whole number from 1 to 4294967295";
+const CONNECTIONS: &str = "a whole number from 0 to 1000000";
+const LONGER: &str = "a duration greater than 0";
+const LONG: &str = "a duration of at least 0";
+
+/// A value outside each range, and what is expected instead.
+const RANGES: &[(&str, &str)] = &[
+    ("master.port = -1", "a whole number from 0 to 65535"),
+    ("master.http_port = 65536", "a whole number from 0 to 65535"),
+    ("master.n_jobs = 0", "a whole number from 1 to 4096"),
+    ("master.meta_timeout = 0", LONGER),
+    ("server.default_n = 0", POSITIVE),
+    ("server.clock_error = \"-1s\"", LONG),
+    ("server.cache_expire = \"0s\"", LONGER),
+    ("recommend.cache_size = 0", POSITIVE),
+    ("recommend.cache_expire = \"0s\"", LONGER),
+    ("recommend.context_size = -5", POSITIVE),
+    ("recommend.active_user_ttl = -1", DAYS),
+    ("recommend.data_source.positive_feedback_ttl = -1", DAYS),
+    ("recommend.data_source.item_ttl = -1", DAYS),
+    ("recommend.collaborative.fit_period = \"0s\"", LONGER),
+    ("recommend.collaborative.fit_epoch = 0", ROUNDS),
+    ("recommend.collaborative.optimize_period = \"-1s\"", LONG),
+    ("recommend.collaborative.optimize_trials = 0", ROUNDS),
+    ("recommend.collaborative.early_stopping.patience = -1", "a whole number from 0 to 4294967295"),
+    ("recommend.replacement.positive_replacement_decay = 0.0", "a number greater than 0"),
+    ("recommend.replacement.read_replacement_decay = -0.5", "a number greater than 0"),
+    ("recommend.ranker.cache_expire = \"0s\"", LONGER),
+    ("recommend.ranker.fit_period = \"-1s\"", LONGER),
+    ("recommend.ranker.fit_epoch = 0", ROUNDS),
+    ("recommend.ranker.optimize_period = \"-1s\"", LONG),
+    ("recommend.ranker.optimize_trials = 0", ROUNDS),
+    ("recommend.ranker.early_stopping.patience = -1", "a whole number from 0 to 4294967295"),
+    ("database.mysql.max_open_conns = -1", CONNECTIONS),
+    ("database.mysql.max_idle_conns = -1", CONNECTIONS),
+    ("database.mysql.conn_max_lifetime = \"-1s\"", LONG),
+    ("database.postgres.max_open_conns = -1", CONNECTIONS),
+    ("database.postgres.max_idle_conns = -1", CONNECTIONS),
+    ("database.postgres.conn_max_lifetime = \"-1s\"", LONG),
+    ("database.redis.max_search_results = 0", POSITIVE),
+    ("database.vector.quantization_bits = -1", "a whole number from 0 to 64"),
+    ("quota.max_users_count = -1", NOT_NEGATIVE),
+    ("quota.max_items_count = -1", NOT_NEGATIVE),
+    ("quota.max_labels_size = -1", NOT_NEGATIVE),
+    ("quota.max_comment_size = -1", NOT_NEGATIVE),
+    ("quota.max_categories_count = -1", NOT_NEGATIVE),
+    ("quota.max_categories_size = -1", NOT_NEGATIVE),
+    ("openai.chat_completion_rpm = -1", NOT_NEGATIVE),
+    ("openai.embedding_dimensions = -1", NOT_NEGATIVE),
+    ("training.quiet = \"-1s\"", LONG),
+    ("training.first_fit_within = \"0s\"", LONGER),
+    ("training.growth = 0", "a number greater than 0"),
+    ("training.keep = 0", POSITIVE),
+    ("training.seed = -1", NOT_NEGATIVE),
+    ("serving.cache_bytes = 0", "a size greater than 0"),
+    ("serving.max_body = \"0B\"", "a size greater than 0"),
+    ("serving.request_timeout = \"0s\"", LONGER),
+    ("ingest.batch_rows = 0", "a whole number from 1 to 10000000"),
+    ("ingest.queue = 0", "a whole number from 1 to 10000000"),
+];
+
 #[test]
 fn every_range_of_the_sections_is_checked() {
-    let positive = "a whole number greater than 0";
-    let not_negative = "a whole number of at least 0";
-    let longer = "a duration greater than 0";
-    let long = "a duration of at least 0";
-    let cases = [
-        ("master.port = -1", "a whole number from 0 to 65535"),
-        ("master.http_port = 65536", "a whole number from 0 to 65535"),
-        ("master.n_jobs = 0", "a whole number from 1 to 4096"),
-        ("master.meta_timeout = 0", longer),
-        ("server.default_n = 0", positive),
-        ("server.clock_error = \"-1s\"", long),
-        ("server.cache_expire = \"0s\"", longer),
-        ("recommend.cache_size = 0", positive),
-        ("recommend.cache_expire = \"0s\"", longer),
-        ("recommend.context_size = -5", positive),
-        ("recommend.active_user_ttl = -1", "a whole number from 0 to 100000"),
-        ("recommend.data_source.positive_feedback_ttl = -1", "a whole number from 0 to 100000"),
-        ("recommend.data_source.item_ttl = -1", "a whole number from 0 to 100000"),
-        ("recommend.collaborative.fit_period = \"0s\"", longer),
-        ("recommend.collaborative.fit_epoch = 0", "a whole number from 1 to 4294967295"),
-        ("recommend.collaborative.optimize_period = \"-1s\"", long),
-        ("recommend.collaborative.optimize_trials = 0", "a whole number from 1 to 4294967295"),
-        ("recommend.collaborative.early_stopping.patience = -1", "a whole number from 0 to 4294967295"),
-        ("recommend.replacement.positive_replacement_decay = 0.0", "a number greater than 0"),
-        ("recommend.replacement.read_replacement_decay = -0.5", "a number greater than 0"),
-        ("recommend.ranker.cache_expire = \"0s\"", longer),
-        ("recommend.ranker.fit_period = \"-1s\"", longer),
-        ("recommend.ranker.fit_epoch = 0", "a whole number from 1 to 4294967295"),
-        ("recommend.ranker.optimize_period = \"-1s\"", long),
-        ("recommend.ranker.optimize_trials = 0", "a whole number from 1 to 4294967295"),
-        ("recommend.ranker.early_stopping.patience = -1", "a whole number from 0 to 4294967295"),
-        ("database.mysql.max_open_conns = -1", "a whole number from 0 to 1000000"),
-        ("database.mysql.max_idle_conns = -1", "a whole number from 0 to 1000000"),
-        ("database.mysql.conn_max_lifetime = \"-1s\"", long),
-        ("database.postgres.max_open_conns = -1", "a whole number from 0 to 1000000"),
-        ("database.postgres.max_idle_conns = -1", "a whole number from 0 to 1000000"),
-        ("database.postgres.conn_max_lifetime = \"-1s\"", long),
-        ("database.redis.max_search_results = 0", positive),
-        ("database.vector.quantization_bits = -1", "a whole number from 0 to 64"),
-        ("quota.max_users_count = -1", not_negative),
-        ("quota.max_items_count = -1", not_negative),
-        ("quota.max_labels_size = -1", not_negative),
-        ("quota.max_comment_size = -1", not_negative),
-        ("quota.max_categories_count = -1", not_negative),
-        ("quota.max_categories_size = -1", not_negative),
-        ("openai.chat_completion_rpm = -1", not_negative),
-        ("openai.embedding_dimensions = -1", not_negative),
-        ("training.quiet = \"-1s\"", long),
-        ("training.first_fit_within = \"0s\"", longer),
-        ("training.growth = 0", "a number greater than 0"),
-        ("training.keep = 0", positive),
-        ("training.seed = -1", not_negative),
-        ("serving.cache_bytes = 0", "a size greater than 0"),
-        ("serving.max_body = \"0B\"", "a size greater than 0"),
-        ("serving.request_timeout = \"0s\"", longer),
-        ("ingest.batch_rows = 0", "a whole number from 1 to 10000000"),
-        ("ingest.queue = 0", "a whole number from 1 to 10000000"),
-    ];
-    for (line, expected) in cases {
+    for (line, expected) in RANGES {
         let found = problems(&assignment(line));
         let key = line.split_once(" = ").unwrap().0;
         assert_eq!(found.len(), 1, "{line}: {found:?}");
@@ -276,7 +282,7 @@ fn the_first_fit_does_not_come_before_the_data_is_quiet() {
 #[test]
 fn values_of_a_wrong_type_say_which_type_was_expected() {
     let cases = [
-        ("master.http_port = 'x'", "a whole number"),
+        ("master.http_port = 'x'", "a whole number from 0 to 65535"),
         ("master.host = []", "a text"),
         ("master.ssl_mode = 'maybe'", "true or false"),
         ("master.http_cors_domains = 1", "a list of texts"),
