@@ -214,3 +214,72 @@ fn days_of_zero_are_off() {
     assert_eq!(recommend.active_user_ttl, Some(Duration::from_secs(2 * 86_400)));
     assert_eq!(recommend.data_source.item_ttl, Some(Duration::from_secs(86_400)));
 }
+
+#[test]
+fn negative_wins_over_positive_and_positive_over_read() {
+    let source = recommend(
+        "[recommend.data_source]\npositive_feedback_types = ['rating>=4', 'star']\n\
+         negative_feedback_types = ['rating<2', 'star>=9']\nread_feedback_types = ['rating']",
+    )
+    .data_source;
+    let signals = [("rating", 5.0), ("rating", 1.0), ("rating", 3.0), ("star", 9.0), ("click", 1.0)]
+        .map(|(feedback_type, value)| source.signal(feedback_type, value));
+    assert_eq!(signals, [Signal::Positive, Signal::Negative, Signal::Read, Signal::Negative, Signal::Other]);
+}
+
+#[test]
+fn without_positive_types_everything_else_is_positive() {
+    let source = recommend(
+        "[recommend.data_source]\nnegative_feedback_types = ['hide']\nread_feedback_types = ['read']",
+    )
+    .data_source;
+    let signals = ["hide", "read", "click"].map(|feedback_type| source.signal(feedback_type, 0.0));
+    assert_eq!(signals, [Signal::Negative, Signal::Read, Signal::Positive]);
+    assert_eq!(recommend("").data_source.signal("anything", 0.0), Signal::Positive);
+}
+
+#[test]
+fn expressions_compile_to_the_kind_their_place_needs() {
+    let score =
+        |text: &str| problems(&format!("[[recommend.non-personalized]]\nname = 'a'\nscore = \"{text}\""));
+    let filter = |text: &str| {
+        problems(&format!("[[recommend.non-personalized]]\nname = 'a'\nscore = '1'\nfilter = \"{text}\""))
+    };
+    assert!(score("count(feedback, .FeedbackType == 'star')").is_empty());
+    assert!(score("item.Timestamp.Unix()").is_empty());
+    assert!(filter("(now() - item.Timestamp).Hours() < 168").is_empty());
+    for text in ["len(feedback", "len(feedbck)", "item.Nmae", "true", "'a'", "user.Labels", "item.Labels"] {
+        let found = score(text);
+        let start = format!(
+            "recommend.non-personalized[a].score: got \"{text}\", expected an expression over item and feedback that gives a number"
+        );
+        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
+    }
+    for text in ["1", "len(feedback)", "now()", "x > 3"] {
+        let found = filter(text);
+        let start = format!(
+            "recommend.non-personalized[a].filter: got \"{text}\", expected an expression over item and feedback that gives true or false"
+        );
+        assert!(found.len() == 1 && found[0].starts_with(&start), "{found:?}");
+    }
+}
+
+#[test]
+fn columns_compile_over_what_they_are_a_column_of() {
+    let column = |kind: &str, text: &str| {
+        problems(&format!("[[recommend.{kind}]]\nname = 'a'\ntype = 'tags'\ncolumn = \"{text}\"")).len()
+    };
+    for text in ["item.Labels", "item.Categories", "item.Labels.a.b"] {
+        assert_eq!((column("item-to-item", text), column("user-to-user", text)), (0, 1), "{text}");
+    }
+    for text in ["user.Labels", "user.Labels.tags"] {
+        assert_eq!((column("item-to-item", text), column("user-to-user", text)), (1, 0), "{text}");
+    }
+    assert_eq!(column("item-to-item", "feedback"), 1);
+    let found =
+        problems("[recommend.search]\ncolumns = ['item.Comment', 'item.Labels.x', 'item.', 'user.Comment']");
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].starts_with("recommend.search.columns: got \"item.\", expected an expression over item")
+    );
+}
