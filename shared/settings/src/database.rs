@@ -130,6 +130,9 @@ const CACHE_SCHEMES: [&str; 11] = [
 ];
 const VECTOR_SCHEMES: [&str; 5] = ["xvec", "qdrant", "weaviate", "weaviates", "milvus"];
 
+/// The only store that may be empty, because the process has its own.
+const VECTOR_STORE: &str = "database.vector_store";
+
 impl Database {
     pub(crate) fn resolve(written: &written::Database, checks: &mut Checks<'_>) -> Self {
         let inherited = checks.text("database.table_prefix", &written.table_prefix);
@@ -140,7 +143,7 @@ impl Database {
             data_store: store(checks, "database.data_store", &written.data_store, &DATA_SCHEMES),
             cache_store: store(checks, "database.cache_store", &written.cache_store, &CACHE_SCHEMES)
                 .unwrap_or_else(|| StoreUrl::new("memory://")),
-            vector_store: store(checks, "database.vector_store", &written.vector_store, &VECTOR_SCHEMES),
+            vector_store: store(checks, VECTOR_STORE, &written.vector_store, &VECTOR_SCHEMES),
             data_table_prefix: or_inherited(data),
             cache_table_prefix: or_inherited(cache),
             table_prefix: inherited,
@@ -171,6 +174,9 @@ fn store(checks: &mut Checks<'_>, key: &str, given: &Given<String>, schemes: &[&
         return None;
     }
     let url = checks.optional(key, given)?;
+    if url.is_empty() && key == VECTOR_STORE {
+        return None;
+    }
     let known = url.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme));
     if known {
         return Some(StoreUrl::new(url));

@@ -87,16 +87,13 @@ pub fn variable_of(key: &str) -> String {
 }
 
 /// Sorts the variables that concern us out of an environment. `keys` are all keys there are.
-pub fn read<'a>(
-    variables: impl IntoIterator<Item = (String, String)>,
-    keys: impl IntoIterator<Item = &'a str> + Clone,
-) -> Environment {
+pub fn read(variables: impl IntoIterator<Item = (String, String)>, keys: &[&str]) -> Environment {
     let mut environment = Environment::default();
     let mut ours = Vec::new();
     for (variable, value) in variables.into_iter().filter(|(_, value)| !value.is_empty()) {
         if variable.starts_with("ULEX_") {
-            match keys.clone().into_iter().find(|key| variable_of(key) == variable) {
-                Some(key) => ours.push(Setting { variable, key: String::from(key), value }),
+            match keys.iter().find(|key| variable_of(key) == variable) {
+                Some(key) => ours.push(Setting { variable, key: String::from(*key), value }),
                 None if NOT_SETTINGS.contains(&variable.as_str()) => {}
                 None => environment.unknown.push(variable),
             }
@@ -127,7 +124,7 @@ mod tests {
             pair("ULEX_MASTER_PROT", "3"),
             pair("HOME", "/root"),
         ];
-        let environment = read(variables, ["master.port", "server.api_key"]);
+        let environment = read(variables, &["master.port", "server.api_key"]);
         let order: Vec<&str> = environment.settings.iter().map(|setting| setting.variable.as_str()).collect();
         assert_eq!(order, ["GORSE_MASTER_PORT", "ULEX_MASTER_PORT"]);
         assert_eq!(environment.unknown, ["ULEX_MASTER_PROT"]);

@@ -96,7 +96,7 @@ pub fn from_toml(text: &str) -> Result<Loaded, LoadError> {
     Ok(layers.finish()?)
 }
 
-/// The configuration that JSON describes, such as what [`crate::describe`] prints.
+/// The configuration that JSON describes, such as what [`crate::describe()`] prints.
 ///
 /// # Errors
 /// Wrong values, all of them.
@@ -241,7 +241,7 @@ impl Layers {
             .filter(|(_, kind)| **kind != Kind::Table)
             .map(|(key, _)| key.as_str())
             .collect();
-        let environment = environment::read(variables, keys.iter().copied());
+        let environment = environment::read(variables, &keys);
         for name in environment.unknown {
             self.warnings.push(format!("environment: there is no setting {name}; it is ignored"));
         }

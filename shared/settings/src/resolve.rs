@@ -55,7 +55,8 @@ pub(crate) fn resolve(written: &Written, warnings: &mut Vec<String>) -> (Setting
 
 /// One of a fixed set of words.
 pub(crate) trait Keyword: Copy + PartialEq + 'static {
-    /// Every word and what it stands for; the first one is the stand-in for a wrong word.
+    /// Every word and what it stands for. The first one is the stand-in for a wrong word, so choose one that needs
+    /// nothing else to be valid.
     const WORDS: &'static [(&'static str, Self)];
 
     /// The word, as it is written in the file.
@@ -132,7 +133,10 @@ impl Checks<'_> {
 
     pub(crate) fn keyword<K: Keyword>(&mut self, key: &str, given: &Given<String>) -> K {
         let stand_in = K::WORDS[0].1;
-        let Some(text) = self.required(key, given) else { return stand_in };
+        if matches!(given, Given::Absent) {
+            self.missing(key, &K::expected());
+        }
+        let Some(text) = self.optional(key, given) else { return stand_in };
         K::from_word(&text).unwrap_or_else(|| {
             self.problem(key, &json!(text), K::expected());
             stand_in
@@ -140,17 +144,16 @@ impl Checks<'_> {
     }
 
     /// A whole number within a range, as any integer type that holds the range.
-    pub(crate) fn integer<N: TryFrom<i64>>(
+    pub(crate) fn integer<N: TryFrom<i64> + Default>(
         &mut self,
         key: &str,
         given: &Given<i64>,
         range: RangeInclusive<i64>,
-    ) -> N
-    where
-        N: Default,
-    {
-        let number = self.required(key, given);
-        self.within(key, number, range).unwrap_or_default()
+    ) -> N {
+        if matches!(given, Given::Absent) {
+            self.missing(key, &expected_range(&range));
+        }
+        self.optional_integer(key, given, range).unwrap_or_default()
     }
 
     /// As [`Self::integer`], for a key that may be absent.
@@ -160,20 +163,13 @@ impl Checks<'_> {
         given: &Given<i64>,
         range: RangeInclusive<i64>,
     ) -> Option<N> {
-        let number = self.optional(key, given);
-        self.within(key, number, range)
-    }
-
-    fn within<N: TryFrom<i64>>(
-        &mut self,
-        key: &str,
-        number: Option<i64>,
-        range: RangeInclusive<i64>,
-    ) -> Option<N> {
-        let number = number?;
-        let converted = N::try_from(number).ok().filter(|_| range.contains(&number));
+        let converted = match given {
+            Given::Absent => return None,
+            Given::Value(number) => N::try_from(*number).ok().filter(|_| range.contains(number)),
+            Given::Wrong(_) => None,
+        };
         if converted.is_none() {
-            self.problem(key, &json!(number), expected_range(&range));
+            self.problem(key, &json!(given), expected_range(&range));
         }
         converted
     }

@@ -80,12 +80,12 @@ pub struct External {
 
 impl Keyword for ItemToItemType {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("embedding", Self::Embedding), ("tags", Self::Tags), ("users", Self::Users), ("auto", Self::Auto)];
+        &[("auto", Self::Auto), ("embedding", Self::Embedding), ("tags", Self::Tags), ("users", Self::Users)];
 }
 
 impl Keyword for UserToUserType {
     const WORDS: &'static [(&'static str, Self)] =
-        &[("embedding", Self::Embedding), ("tags", Self::Tags), ("items", Self::Items), ("auto", Self::Auto)];
+        &[("auto", Self::Auto), ("embedding", Self::Embedding), ("tags", Self::Tags), ("items", Self::Items)];
 }
 
 /// Whether a type reads a column.
