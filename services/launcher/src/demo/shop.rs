@@ -333,22 +333,32 @@ fn people(customers: &[Customer], articles: &[Vec<Article>], feedback: &[Feedbac
 }
 
 #[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use std::sync::LazyLock;
+
+    pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_750_000_000);
+
+    /// Made once for all tests.
+    pub static SHOP: LazyLock<Shop> = LazyLock::new(|| generate(1, NOW));
+}
+
+#[cfg(test)]
 mod tests {
+    use super::testing::{NOW, SHOP};
     use super::*;
     use std::collections::HashSet;
 
-    const NOW: Timestamp = Timestamp::from_unix_seconds(1_750_000_000);
-
     #[test]
     fn the_same_seed_makes_the_same_shop_and_another_seed_another() {
-        let shop = generate(1, NOW);
-        assert_eq!(shop, generate(1, NOW));
+        let shop = &*SHOP;
+        assert_eq!(*shop, generate(1, NOW));
         assert_ne!(shop.feedback, generate(2, NOW).feedback);
     }
 
     #[test]
     fn the_shop_has_the_size_it_promises_and_every_reference_holds() {
-        let shop = generate(1, NOW);
+        let shop = &*SHOP;
         assert_eq!((shop.users.len(), shop.items.len()), (N_USERS, 1500));
         assert!((60_000..150_000).contains(&shop.feedback.len()), "{} rows", shop.feedback.len());
         let users: HashSet<&UserId> = shop.users.iter().map(|user| &user.user_id).collect();
@@ -368,7 +378,7 @@ mod tests {
 
     #[test]
     fn people_mostly_visit_their_departments_and_few_articles_get_most_views() {
-        let shop = generate(1, NOW);
+        let shop = &*SHOP;
         assert_eq!(shop.people.len(), 3);
         let department: HashMap<&ItemId, &str> =
             shop.items.iter().map(|item| (&item.item_id, shop.department(&item.item_id))).collect();
@@ -394,7 +404,7 @@ mod tests {
 
     #[test]
     fn recent_articles_are_distinct_and_latest_first() {
-        let shop = generate(1, NOW);
+        let shop = &*SHOP;
         let person = &shop.people[0].user_id;
         let recent = shop.recent(person, 5);
         assert_eq!(recent.len(), 5);

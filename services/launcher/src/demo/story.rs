@@ -179,12 +179,10 @@ pub fn what_next(shop: &Shop, base_url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::shop::generate;
+    use super::super::shop::testing::{NOW, SHOP};
     use super::*;
     use std::cell::RefCell;
     use std::convert::Infallible;
-
-    const NOW: Timestamp = Timestamp::from_unix_seconds(1_750_000_000);
 
     /// Everybody gets the articles of the department of their last event.
     fn same_department(shop: &Shop, user: &UserId, n: usize) -> Vec<ItemId> {
@@ -195,18 +193,17 @@ mod tests {
 
     #[test]
     fn the_introduction_says_that_nothing_is_real() {
-        let text = introduction(&generate(7, NOW));
+        let text = introduction(&SHOP);
         assert!(
-            text.contains("synthetic") && text.contains("seed 7") && text.contains("2000 people"),
+            text.contains("synthetic") && text.contains("seed 1") && text.contains("2000 people"),
             "{text}"
         );
     }
 
     #[test]
     fn three_people_stand_side_by_side_with_what_they_like() {
-        let shop = generate(1, NOW);
-        let text =
-            three_tastes(&shop, |user, n| Ok::<_, Infallible>(same_department(&shop, user, n))).unwrap();
+        let shop = &*SHOP;
+        let text = three_tastes(shop, |user, n| Ok::<_, Infallible>(same_department(shop, user, n))).unwrap();
         for person in &shop.people {
             assert!(text.contains(person.user_id.as_str()), "{text}");
         }
@@ -217,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_click_is_posted_between_the_two_lists() {
-        let shop = generate(1, NOW);
+        let shop = &*SHOP;
         let clicks = RefCell::new(Vec::new());
         let recommend = |_user: &UserId, n: usize| {
             let skip = if clicks.borrow().is_empty() { 0 } else { 4 };
@@ -229,7 +226,7 @@ mod tests {
             clicks.borrow_mut().push(row);
             Ok(())
         };
-        let text = one_click(&shop, NOW, recommend, click).unwrap();
+        let text = one_click(shop, NOW, recommend, click).unwrap();
         assert_eq!(clicks.borrow().len(), 2);
         assert!(
             clicks.borrow().iter().all(|row| row.user_id.as_str() == VISITOR && row.feedback_type == "buy")
@@ -240,16 +237,16 @@ mod tests {
 
     #[test]
     fn failures_of_the_server_come_through() {
-        let shop = generate(1, NOW);
+        let shop = &*SHOP;
         let fails = |_: &UserId, _: usize| Err("down");
-        assert_eq!(three_tastes(&shop, fails), Err("down"));
-        assert_eq!(one_click(&shop, NOW, fails, |_| Ok(())), Err("down"));
+        assert_eq!(three_tastes(shop, fails), Err("down"));
+        assert_eq!(one_click(shop, NOW, fails, |_| Ok(())), Err("down"));
     }
 
     #[test]
     fn the_commands_name_things_that_exist() {
-        let shop = generate(1, NOW);
-        let text = what_next(&shop, "http://127.0.0.1:8088");
+        let shop = &*SHOP;
+        let text = what_next(shop, "http://127.0.0.1:8088");
         assert!(text.contains("-d '[{\"FeedbackType\""), "{text}");
         assert!(shop.items.iter().any(|item| item.item_id.as_str() == "tent-001"));
         assert_eq!(text.matches("http://127.0.0.1:8088/api/").count(), 6, "{text}");

@@ -336,6 +336,8 @@ mod tests {
     use std::fs;
     use std::io::Write;
 
+    const ULEX_DATA_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {
@@ -402,8 +404,7 @@ mod tests {
     #[test]
     #[ignore = "needs ULEX_DATA_DIR"]
     fn the_fixed_splits_have_the_sizes_they_tell() {
-        let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-        let data = PathBuf::from(std::env::var("ULEX_DATA_DIR").unwrap_or_else(|_| default.to_owned()));
+        let data = PathBuf::from(std::env::var("ULEX_DATA_DIR").unwrap_or_else(|_| ULEX_DATA_DIR.to_owned()));
         for (name, train, test) in [("ml100k-80-20", 80_000, 20_000), ("gowalla", 810_128, 217_242)] {
             let Split::Ranking(split) = read(&data.join("splits").join(name)).unwrap() else {
                 panic!("{name}")

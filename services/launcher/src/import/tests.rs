@@ -10,6 +10,8 @@ use ulex_storage::data::Submission;
 
 use super::*;
 
+const ULEX_DATA_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+
 /// Keeps what it is given, as a store with a ledger would; refuses after a number of batches.
 #[derive(Default)]
 struct Recorder {
@@ -187,8 +189,7 @@ async fn missing_files_and_unusable_headers_are_named() {
 #[tokio::test]
 #[ignore = "needs ULEX_DATA_DIR"]
 async fn the_public_data_sets_are_read_completely() {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-    let data = PathBuf::from(std::env::var("ULEX_DATA_DIR").unwrap_or_else(|_| default.to_owned()));
+    let data = PathBuf::from(std::env::var("ULEX_DATA_DIR").unwrap_or_else(|_| ULEX_DATA_DIR.to_owned()));
     let expected = [
         (ImportFormat::RecBole, "ml-100k", (943, 1682, 100_000)),
         (ImportFormat::MovieLens, "ml-latest-small", (0, 9125, 100_004)),
