@@ -8,6 +8,7 @@ pub mod changes;
 pub mod dead_letters;
 mod error;
 pub mod events;
+mod in_process;
 pub mod leases;
 pub mod membership;
 pub mod models;
@@ -19,4 +20,5 @@ pub mod transport;
 
 pub use bus::Bus;
 pub use error::{BusError, Cause};
+pub use in_process::{InProcess, InProcessOptions};
 pub use subject::{Event, Payload, ROOT, Request, Token, TokenError, covers, overlap, partition_of};

@@ -59,6 +59,28 @@ impl Token {
         Self(if token.is_empty() { "=".to_owned() } else { token })
     }
 
+    /// What [`Token::escape`] was given; `None` if `token` is none of its results.
+    #[must_use]
+    pub fn unescape(token: &str) -> Option<String> {
+        if token == "=" {
+            return Some(String::new());
+        }
+        let (mut bytes, mut rest) = (Vec::with_capacity(token.len()), token.as_bytes());
+        while let Some((&first, behind)) = rest.split_first() {
+            let (byte, behind) = match (first, behind) {
+                (b'=', [high, low, behind @ ..]) => {
+                    let digits = [*high, *low];
+                    (u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?, behind)
+                }
+                (b'=', _) => return None,
+                (byte, behind) => (byte, behind),
+            };
+            bytes.push(byte);
+            rest = behind;
+        }
+        String::from_utf8(bytes).ok()
+    }
+
     /// The token of a user or an item, see the module.
     #[must_use]
     pub fn of_id(id: &str) -> Self {
@@ -183,6 +205,14 @@ mod tests {
         assert_eq!(Token::escape("").as_str(), "=");
         assert_eq!(Token::new("a.b"), Err(TokenError("a.b".to_owned())));
         assert_eq!(Token::new(""), Err(TokenError(String::new())));
+    }
+
+    #[test]
+    fn what_was_escaped_can_be_read_back() {
+        for raw in ["", "read>=3", "a.*", "plain-name_1", "é 漢 =", "=", "=3d"] {
+            assert_eq!(Token::unescape(Token::escape(raw).as_str()).as_deref(), Some(raw));
+        }
+        assert_eq!(Token::unescape("a=3"), None);
     }
 
     #[test]
