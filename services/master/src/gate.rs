@@ -1,8 +1,12 @@
 //! Whether a new ModelSet may go live: it must be sane, and not worse than the live one for the same test users.
 
 use ulex_algorithms::evaluation::interval::Bootstrap;
+use ulex_algorithms::random::Seed;
 
 use crate::training::Cycled;
+
+/// Seed of the resampling, so that a verdict can be repeated.
+const RESAMPLING: u64 = 1;
 
 /// What the gate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub fn judge(cycled: &Cycled) -> Verdict {
     match &cycled.comparison {
         None => measured.push("nothing to compare with".to_owned()),
         Some(comparison) => {
-            let bootstrap = Bootstrap::default();
+            let bootstrap = Bootstrap { resamples: 2_000, confidence: 0.95, seed: Seed::new(RESAMPLING) };
             match bootstrap.paired_difference(&comparison.candidate, &comparison.live) {
                 None => measured.push("too few users to compare".to_owned()),
                 Some(difference) => {

@@ -78,7 +78,7 @@ impl Planner {
                 .into_iter()
                 .map(|user_id| job(user_id, &model_set, RefreshReason::Changed))
                 .collect();
-            let room = BACKLOG.saturating_sub(bus.backlog(&REFRESH).await?.waiting());
+            let room = BACKLOG.saturating_sub(bus.backlog(&REFRESH).await?.waiting);
             let more = usize::try_from(room).unwrap_or(0).saturating_sub(jobs.len());
             let until = (next + more).min(everyone.len());
             let rest = everyone[next..until].iter();

@@ -202,7 +202,7 @@ impl Cycle<'_> {
     }
 
     /// Whether a pair was in the data of a ModelSet.
-    fn known_by(&self, live: &ModelSet) -> impl Fn(&signals::Pair) -> bool {
+    fn known_by(&self, live: &ModelSet) -> impl Fn(&signals::Pair) -> bool + use<> {
         let users: Vec<Option<u32>> = self.table.users.iter().map(|id| live.users.index(id)).collect();
         let items: Vec<Option<u32>> = self.table.items.iter().map(|id| live.items.index(id)).collect();
         let liked = live.liked.clone();

@@ -74,11 +74,12 @@ async fn work(bus: Bus, predictors: Vec<Guarded<Predictor>>, counts: Rc<RefCell<
     let mut running = FuturesUnordered::new();
     let mut turn = 0;
     loop {
+        let free = limit - running.len();
         let pulled = tokio::select! {
             biased;
             () = stop.notified() => break,
-            Some(()) = running.next(), if !running.is_empty() => continue,
-            pulled = pull(&bus, &mut puller, limit - running.len()), if running.len() < limit => pulled,
+            Some(()) = running.next() => continue,
+            pulled = pull(&bus, &mut puller, free), if free > 0 => pulled,
         };
         match pulled {
             Ok(jobs) => {

@@ -261,14 +261,13 @@ impl Recommender {
         let view = self.inner.catalogue.view();
         let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
         let Some(index) = live.index_of(&view, item.as_str()) else { return Ok(Vec::new()) };
-        let neighbors = live.set.item_neighbors(name).into_iter().flat_map(|found| found.row(index));
-        let shown = neighbors
-            .filter(|entry| live.slot(entry.index).is_some_and(|slot| view.is_eligible(slot, &eligibility)))
-            .filter(|entry| !met.contains(live.set.items.id(entry.index)))
-            .map(|entry| ScoredId {
-                id: live.set.items.id(entry.index).into(),
-                score: f64::from(entry.score),
-            });
+        let (items, scores) = live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.row(index));
+        let shown = items
+            .iter()
+            .zip(scores)
+            .filter(|&(&item, _)| live.slot(item).is_some_and(|slot| view.is_eligible(slot, &eligibility)))
+            .filter(|&(&item, _)| !met.contains(live.set.items.id(item)))
+            .map(|(&item, &score)| ScoredId { id: live.set.items.id(item).into(), score: f64::from(score) });
         Ok(query.cut(shown.collect()))
     }
 
@@ -288,10 +287,10 @@ impl Recommender {
         let Some(live) = self.live() else { return Ok(Vec::new()) };
         let known = live.set.users.index(user.as_str());
         let liked = match known {
-            Some(_) => Vec::new(),
+            Some(_) => (Vec::new(), Vec::new()),
             None => self.liked(user, &live).await?,
         };
-        let found = live.set.similar_users(name, known, &liked, plan.cache_size.max(query.depth().min(1_000)));
+        let found = live.set.similar_users(name, known, (&liked.0, &liked.1), plan.cache_size.max(query.depth().min(1_000)));
         let scored = found.into_iter().map(|entry| ScoredId {
             id: live.set.users.id(entry.index).into(),
             score: f64::from(entry.score),
@@ -432,7 +431,8 @@ impl Recommender {
         WORKSPACE.with_borrow_mut(|workspace| compute(&inputs, workspace))
     }
 
-    async fn liked(&self, user: &UserId, live: &Live) -> Result<Vec<(u32, f32)>, RecommendError> {
+    /// What a user likes now, as indexes and weights.
+    async fn liked(&self, user: &UserId, live: &Live) -> Result<(Vec<u32>, Vec<f32>), RecommendError> {
         let rows = self.inner.data.user_feedback(user, None).await?;
         let plan = self.plan();
         let history = History::new(&rows, &plan.types, &live.scales, Timestamp::now());

@@ -71,7 +71,7 @@ impl Recipe {
                 Ok(Collaborative::Factors(factors))
             }
             Self::Ease(params) => {
-                let weights = params.clone().check().and_then(|checked| checked.fit(liked, cancel));
+                let weights = params.clone().check().and_then(|checked| checked.fit(liked));
                 Ok(Collaborative::Linear(weights.map_err(|reason| failed(&reason))?))
             }
         }
@@ -146,7 +146,7 @@ pub fn judge(model: &Collaborative, seen: &Interactions, test: &Interactions) ->
 
 /// Scores every item for a user who likes `liked`.
 pub fn score_all(model: &Collaborative, liked: (&[u32], &[f32]), scored: &mut Vec<Scored>) {
-    let mut memory = FoldInMemory::default();
-    let scores = model.scores(liked, &mut memory);
+    let (mut memory, mut scores) = (FoldInMemory::default(), Vec::new());
+    model.scores_into(liked, &mut memory, &mut scores);
     scored.extend(scores.iter().enumerate().map(|(index, &score)| Scored { index: index as u32, score }));
 }

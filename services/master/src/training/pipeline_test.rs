@@ -172,7 +172,9 @@ pub fn problems(set: &ModelSet) -> Vec<String> {
             Collaborative::Factors(factors) => {
                 (factors.kind.as_str(), factors.model.items.iter().all(|value| value.is_finite()))
             }
-            Collaborative::Linear(weights) => ("ease", weights.weights().iter().all(|value| value.is_finite())),
+            Collaborative::Linear(linear) => {
+                ("ease", linear.votes.weights().iter().chain(&linear.rest).all(|value| value.is_finite()))
+            }
         };
         if !sound {
             problems.push(format!("{kind} has a value that is not finite"));

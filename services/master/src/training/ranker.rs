@@ -36,7 +36,7 @@ pub struct RankerRecipe {
 /// # Errors
 ///
 /// [`CycleError::Failed`] if the fit failed.
-pub fn choose(
+pub(crate) fn choose(
     shared: &Shared,
     included: &dyn Fn(usize) -> bool,
     seed: u64,
@@ -53,7 +53,7 @@ pub fn choose(
 /// # Errors
 ///
 /// [`CycleError::Failed`] if the fit failed.
-pub fn fit(
+pub(crate) fn fit(
     shared: &Shared,
     included: &dyn Fn(usize) -> bool,
     recipe: &RankerRecipe,
@@ -93,7 +93,13 @@ fn learn(
     let auc = fitted.epochs.get(fitted.best_epoch.saturating_sub(1)).map_or(0.0, |report| report.auc);
     let recipe = RankerRecipe { params: FmParams { epochs: fitted.best_epoch.max(1), ..params.clone() }, auc };
     let ranker = Ranker::new(fitted.model, calibration, &content.item_rows);
-    Ok(Some((RankerModel::new(ranker, content.user_rows.clone(), content.item_rows.clone()), recipe)))
+    let model = RankerModel {
+        layout: space.layout().clone(),
+        ranker,
+        users: content.user_rows.clone(),
+        items: content.item_rows.clone(),
+    };
+    Ok(Some((model, recipe)))
 }
 
 /// `(user, item, positive)` in an order that mixes them.

@@ -119,7 +119,7 @@ fn item_to_item(
 ) {
     let Some(neighbors) = live.set.item_neighbors(name) else { return };
     for (&liked, &weight) in workspace.liked.iter().zip(&workspace.weights).take(inputs.plan.context_size) {
-        let (items, scores) = neighbors.row(liked as usize);
+        let (items, scores) = neighbors.row(liked);
         for (&item, &score) in items.iter().zip(scores) {
             buffer.add(item, score * weight);
         }
@@ -195,8 +195,9 @@ fn rank_column(inputs: &Inputs<'_>, candidates: &mut Candidates, column: usize, 
     let Some(live) = inputs.live else { return };
     let Some(ranker) = &live.set.ranker else { return };
     let columns = candidates.scorers.len();
-    let scores = workspace.score_ranker(ranker, inputs.user, candidates.slots.iter().map(|&slot| live.index(slot)));
-    for (row, &score) in scores.iter().enumerate() {
+    let indexes: Vec<u32> = candidates.slots.iter().map(|&slot| live.index(slot).unwrap_or(u32::MAX)).collect();
+    ranker.logits(inputs.user, &indexes, &mut workspace.clicks);
+    for (row, &score) in workspace.clicks.iter().enumerate() {
         candidates.scores[row * columns + column] = score;
     }
 }

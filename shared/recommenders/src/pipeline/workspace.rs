@@ -71,10 +71,15 @@ impl ScoreBuffer {
         *value += score;
     }
 
-    /// All scores, to be written as a whole; every item counts as scored from now on.
-    pub(super) fn dense_mut(&mut self) -> &mut [f32] {
+    /// All scores, to be written as a whole, or left empty if there are none; then call [`ScoreBuffer::settle`].
+    pub(super) const fn dense_mut(&mut self) -> &mut Vec<f32> {
         self.dense = true;
         &mut self.values
+    }
+
+    /// Every item counts as scored from now on, unless no scores were written.
+    pub(super) fn settle(&mut self) {
+        self.dense = !self.values.is_empty();
     }
 
     /// The score of an item; `None` if nothing was added to it.
@@ -136,22 +141,8 @@ impl Workspace {
 
     /// Scores every item with a collaborative model.
     pub(super) fn score_collaborative(&mut self, model: &Collaborative, buffer: &mut ScoreBuffer) {
-        if self.liked.is_empty() {
-            return;
-        }
-        match model {
-            Collaborative::Factors(factors) => {
-                factors.score_into((&self.liked, &self.weights), &mut self.fold_in, buffer.dense_mut());
-            }
-            Collaborative::Linear(weights) => {
-                for (&liked, &weight) in self.liked.iter().zip(&self.weights) {
-                    let (items, scores) = weights.row(liked as usize);
-                    for (&item, &score) in items.iter().zip(scores) {
-                        buffer.add(item, score * weight);
-                    }
-                }
-            }
-        }
+        model.scores_into((&self.liked, &self.weights), &mut self.fold_in, buffer.dense_mut());
+        buffer.settle();
     }
 
     /// Keeps these out of whatever is recalled from now on.
