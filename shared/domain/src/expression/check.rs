@@ -143,12 +143,12 @@ impl Checker {
             let message = format!("{owner} has no field `{name}`; known: {}", known.join(", "));
             return Err(ExpressionError::new(at, message));
         };
-        let node = match &of {
-            Node::Item => Some(Node::ItemField(field)),
-            Node::User => Some(Node::UserField(field)),
-            Node::Element => Some(Node::ElementField(field)),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "all other nodes are read by name")]
-            _ => None,
+        let node = if matches!(of, Node::Item) {
+            Some(Node::ItemField(field))
+        } else if matches!(of, Node::User) {
+            Some(Node::UserField(field))
+        } else {
+            matches!(of, Node::Element).then_some(Node::ElementField(field))
         };
         Ok((
             node.unwrap_or_else(|| Node::Member { of: Box::new(of), name: name.into(), optional }),
@@ -285,13 +285,9 @@ impl Checker {
         };
         let list_at = list.position;
         let (list, found) = self.check(list)?;
-        let element = match &found {
-            Type::List(element) => (**element).clone(),
-            other if other.fits(&Type::list(Type::Any)) => Type::Any,
-            other => {
-                return Err(ExpressionError::new(list_at, format!("{name}() needs a list, found {other}")));
-            }
-        };
+        let element = found
+            .element()
+            .ok_or_else(|| ExpressionError::new(list_at, format!("{name}() needs a list, found {found}")))?;
         let wanted = match scan {
             Scan::Map => Type::Any,
             Scan::Sum => Type::Number,

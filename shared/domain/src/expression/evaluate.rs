@@ -269,6 +269,14 @@ impl<'e> Evaluator<'e> {
 
     fn scan(&mut self, scan: Scan, list: &'e Node, predicate: Option<&'e Node>) -> Evaluated<'e> {
         let list = self.value(list)?;
+        if let (Scan::Count, Value::Feedback(rows), Some(Node::ElementTextIs { field, text, wanted })) =
+            (scan, &list, predicate)
+        {
+            // The commonest score, over all feedback there is: nothing but the comparisons.
+            self.step(rows.len())?;
+            let counted = |row: &&FeedbackRow<'_>| (field.text_of_row(row) == &**text) == *wanted;
+            return Ok(Value::Number(rows.iter().filter(counted).count() as f64));
+        }
         let Some(elements) = list.elements() else {
             return Err(EvaluationError::mismatch(format!("{} where a list is needed", list.type_name())));
         };

@@ -62,6 +62,14 @@ impl Type {
         Self::List(Box::new(element))
     }
 
+    /// The type of the elements; `None` if this is certainly no list.
+    pub(super) fn element(&self) -> Option<Self> {
+        if let Self::List(element) = self {
+            return Some((**element).clone());
+        }
+        (*self == Self::Any).then_some(Self::Any)
+    }
+
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Bool => Kind::Bool,
