@@ -72,6 +72,7 @@ fn als(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::Va
     let mut params = AlsParams::default();
     params.factors = options.number("factors", params.factors);
     params.epochs = options.number("epochs", params.epochs);
+    params.block = options.number("block", params.block);
     params.initial_deviation = options.number("deviation", params.initial_deviation);
     let objective = &mut params.objective;
     objective.unobserved_weight = options.number("unobserved", objective.unobserved_weight);

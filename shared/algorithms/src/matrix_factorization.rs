@@ -13,6 +13,7 @@ pub mod bpr;
 pub mod fold_in;
 pub mod implicit_als;
 pub mod linear;
+pub mod subspace;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -33,7 +33,7 @@ use crate::linear_algebra::product::{add_gram_lanes, gram};
 use crate::simd::{self, Kernel, Lanes, axpy_lanes};
 
 /// Rows gathered before the matrix is touched once.
-const GATHERED_ROWS: usize = 32;
+pub(super) const GATHERED_ROWS: usize = 32;
 
 /// What is minimized; shared by fitting and folding in.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,29 +62,26 @@ impl Objective {
         let exponent = f64::from(self.frequency_exponent);
         check("frequency_exponent", exponent, (0.0..=1.0).contains(&exponent), "0 to 1")
     }
-
-    fn row_regularization(&self, touched: usize, others: usize) -> f32 {
-        let mass = touched as f64 + f64::from(self.unobserved_weight) * others as f64;
-        (f64::from(self.regularization) * mass.powf(self.frequency_exponent.into())) as f32
-    }
 }
 
 /// Everything about the other side that all rows share.
 #[derive(Clone, Debug)]
 pub struct FoldIn {
-    factors: usize,
+    pub(super) factors: usize,
     others: usize,
-    objective: Objective,
+    pub(super) objective: Objective,
     /// `α₀ YᵀY`, padded, with ones on the unused diagonal.
-    shared: Vec<f32>,
+    pub(super) shared: Vec<f32>,
 }
 
 /// Memory of one solving thread.
 #[derive(Clone, Debug)]
 pub struct Scratch {
-    matrix: Vec<f32>,
-    panel: Vec<f32>,
-    right: Vec<f32>,
+    pub(super) matrix: Vec<f32>,
+    pub(super) panel: Vec<f32>,
+    pub(super) right: Vec<f32>,
+    /// One number per entry of the row, for [`super::subspace`].
+    pub(super) scores: Vec<f32>,
 }
 
 impl FoldIn {
@@ -111,7 +108,12 @@ impl FoldIn {
     #[must_use]
     pub fn scratch(&self) -> Scratch {
         let n = padded(self.factors);
-        Scratch { matrix: vec![0.0; n * n], panel: vec![0.0; GATHERED_ROWS * n], right: vec![0.0; n] }
+        Scratch {
+            matrix: vec![0.0; n * n],
+            panel: vec![0.0; GATHERED_ROWS * n],
+            right: vec![0.0; n],
+            scores: Vec::new(),
+        }
     }
 
     /// Writes the vector of the row with these entries (indexes into `other`, and their weights) to `out`.
@@ -129,9 +131,7 @@ impl FoldIn {
         scratch: &mut Scratch,
         out: &mut [f32],
     ) -> Result<(), FactorizationError> {
-        if weights.iter().any(|weight| !(weight.is_finite() && *weight >= 0.0)) {
-            return Err(FactorizationError::InvalidWeight { row: 0 });
-        }
+        check_weights(weights)?;
         out.fill(0.0);
         if indexes.is_empty() {
             return Ok(());
@@ -148,11 +148,26 @@ impl FoldIn {
         Err(FactorizationError::Unsolvable { row: 0 })
     }
 
+    /// `λ_x` of a row with this many entries.
+    pub(super) fn regularization(&self, touched: usize) -> f32 {
+        let objective = &self.objective;
+        let mass = touched as f64 + f64::from(objective.unobserved_weight) * self.others as f64;
+        (f64::from(objective.regularization) * mass.powf(objective.frequency_exponent.into())) as f32
+    }
+
     fn mean_diagonal(&self) -> f32 {
         let n = padded(self.factors);
         let sum: f32 = (0..self.factors).map(|index| self.shared[index * n + index]).sum();
         sum / self.factors as f32 + self.objective.regularization
     }
+}
+
+/// Refuses weights that are negative or not finite.
+pub(super) fn check_weights(weights: &[f32]) -> Result<(), FactorizationError> {
+    if weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0) {
+        return Ok(());
+    }
+    Err(FactorizationError::InvalidWeight { row: 0 })
 }
 
 struct Row<'a> {
@@ -174,7 +189,7 @@ impl Kernel for Row<'_> {
         let objective = &shared.objective;
         scratch.matrix.copy_from_slice(&shared.shared);
         scratch.right.fill(0.0);
-        let regularization = objective.row_regularization(indexes.len(), shared.others) + ridge;
+        let regularization = shared.regularization(indexes.len()) + ridge;
         for index in 0..k {
             scratch.matrix[index * n + index] += regularization;
         }

@@ -13,8 +13,9 @@
 //!
 //! # Cost
 //!
-//! One epoch takes `2 · entries · k² + (n_users + n_items) · (k³/3 + 2k²)` multiply-adds halved by symmetry, and
-//! `k²` numbers of scratch per thread.
+//! One epoch takes about `2 · entries · k² + (n_users + n_items) · k³/3` operations, and `k²` numbers of scratch per thread.
+//! With more factors than [`AlsParams::block`] vectors are improved block by block instead of solved ([`super::subspace`]):
+//! `2 · entries · k · b + (n_users + n_items) · (2k² + k b²/3)`; the users are then solved exactly once at the end.
 //!
 //! # Determinism
 //!
@@ -29,6 +30,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::fold_in::{FoldIn, Objective};
+use super::subspace::improve;
 use super::{FactorModel, FactorizationError, check};
 use crate::interactions::Interactions;
 use crate::progress::Progress;
@@ -42,6 +44,8 @@ pub struct AlsParams {
     pub factors: usize,
     /// Passes over items and users, at least 1.
     pub epochs: usize,
+    /// Factors improved at a time, a multiple of 16; from `factors` on every vector is solved exactly.
+    pub block: usize,
     /// What is minimized.
     pub objective: Objective,
     /// Deviation of the initial user vectors' length, greater than 0.
@@ -54,11 +58,12 @@ impl Default for AlsParams {
     fn default() -> Self {
         Self {
             factors: 64,
-            epochs: 12,
+            epochs: 16,
+            block: 64,
             objective: Objective {
                 unobserved_weight: 0.1,
                 confidence: 0.0,
-                regularization: 0.01,
+                regularization: 0.02,
                 frequency_exponent: 1.0,
             },
             initial_deviation: 0.1,
@@ -80,6 +85,8 @@ impl AlsParams {
     pub fn check(self) -> Result<CheckedAlsParams, FactorizationError> {
         check("factors", self.factors as f64, (1..=1024).contains(&self.factors), "1 to 1024")?;
         check("epochs", self.epochs as f64, self.epochs >= 1, "at least 1")?;
+        let whole_tiles = self.block > 0 && self.block.is_multiple_of(16);
+        check("block", self.block as f64, whole_tiles, "a positive multiple of 16")?;
         let deviation = self.initial_deviation;
         check("initial_deviation", deviation.into(), deviation > 0.0, "greater than 0")?;
         self.objective.check()?;
@@ -126,7 +133,7 @@ impl CheckedAlsParams {
         let mut items = earlier.items.clone();
         items.resize(interactions.n_cols() * k, 0.0);
         let mut users = vec![0.0; interactions.n_rows() * k];
-        self.solve_side(interactions, &items, &mut users)?;
+        self.solve_side(interactions, &items, &mut users, true)?;
         self.alternate(interactions, users, progress)
     }
 
@@ -139,34 +146,43 @@ impl CheckedAlsParams {
         let by_item = by_user.transposed();
         let items = vec![0.0; by_user.n_cols() * self.0.factors];
         let mut model = FactorModel { factors: self.0.factors, users, items };
+        let exact = self.0.block >= self.0.factors;
         for epoch in 1..=self.0.epochs {
-            // Users last: then a user's vector is what folding in gives for the final items.
-            self.solve_side(&by_item, &model.users, &mut model.items)?;
-            self.solve_side(by_user, &model.items, &mut model.users)?;
-            if progress.epoch(epoch, self.0.epochs).is_break() {
+            self.solve_side(&by_item, &model.users, &mut model.items, exact)?;
+            let stop = progress.epoch(epoch, self.0.epochs).is_break() || epoch == self.0.epochs;
+            // Users last, and exactly: then a user's vector is what folding in gives for the final items.
+            self.solve_side(by_user, &model.items, &mut model.users, exact || stop)?;
+            if stop {
                 break;
             }
         }
         Ok(model)
     }
 
-    /// Recomputes every row of `side` with `other` held fixed.
+    /// Recomputes every row of `side`, or improves it, with `other` held fixed.
     fn solve_side(
         &self,
         rows: &Interactions,
         other: &[f32],
         side: &mut [f32],
+        exact: bool,
     ) -> Result<(), FactorizationError> {
         /// Rows a thread takes at a time: enough to pay for its scratch, few enough to spread heavy rows.
         const ROWS: usize = 32;
-        let k = self.0.factors;
+        let (k, block) = (self.0.factors, self.0.block);
         let fold_in = FoldIn::new(other, k, self.0.objective)?;
         side.par_chunks_mut(ROWS * k).enumerate().try_for_each_init(
             || fold_in.scratch(),
-            |scratch, (block, side)| {
+            |scratch, (group, side)| {
                 for (offset, out) in side.chunks_exact_mut(k).enumerate() {
-                    let row = block * ROWS + offset;
-                    fold_in.solve(other, rows.row(row), scratch, out).map_err(|error| at_row(error, row))?;
+                    let row = group * ROWS + offset;
+                    let (indexes, weights) = rows.row(row);
+                    let solved = if exact {
+                        fold_in.solve(other, (indexes, weights), scratch, out)
+                    } else {
+                        improve(&fold_in, block, (other, indexes, weights), scratch, out)
+                    };
+                    solved.map_err(|error| at_row(error, row))?;
                 }
                 Ok(())
             },
@@ -224,7 +240,8 @@ mod tests {
             regularization: 0.5,
             frequency_exponent: 0.0,
         };
-        let params = AlsParams { factors: 1, epochs: 1, objective, initial_deviation: 1.0, seed: 7 };
+        let params =
+            AlsParams { factors: 1, epochs: 1, block: 16, objective, initial_deviation: 1.0, seed: 7 };
         let interactions = Interactions::from_triples(1, 1, vec![(0, 0, 3.0)]);
         let start = Seed::new(7).purpose("implicit_als.users").generator().normal();
         let model = params.check().unwrap().fit(&interactions, &Unattended).unwrap();
@@ -239,12 +256,15 @@ mod tests {
         let mut random = Seed::new(1).generator();
         let triples = (0..6000).map(|_| (random.below(700), random.below(300), random.unit())).collect();
         let interactions = Interactions::from_triples(700, 300, triples);
-        let fit_with = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let params = AlsParams { factors: 24, epochs: 3, ..AlsParams::default() }.check().unwrap();
-            pool.install(|| params.fit(&interactions, &Unattended).unwrap())
-        };
-        assert_eq!(fit_with(1), fit_with(4));
+        for block in [16, 32] {
+            let fit_with = |threads| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let params =
+                    AlsParams { factors: 24, epochs: 3, block, ..AlsParams::default() }.check().unwrap();
+                pool.install(|| params.fit(&interactions, &Unattended).unwrap())
+            };
+            assert_eq!(fit_with(1), fit_with(4));
+        }
     }
 
     #[test]
