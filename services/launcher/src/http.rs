@@ -55,7 +55,7 @@ pub fn api_settings(settings: &Settings) -> ApiSettings {
         cors_methods: settings.master.http_cors_methods.clone(),
         not_found: match settings.compat.not_found_style {
             ulex_settings::NotFoundStyle::Head => NotFoundStyle::Sentence,
-            ulex_settings::NotFoundStyle::V05 => NotFoundStyle::Tagged,
+            ulex_settings::NotFoundStyle::V0_5 => NotFoundStyle::Tagged,
         },
         quota: Quota {
             max_users_count: quota.max_users_count.unwrap_or(0),

@@ -16,8 +16,8 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     match command.action {
-        Action::One(_)
-        | Action::Demo(_)
+        Action::One(arguments) => ulex_launcher::one::run(&arguments),
+        Action::Demo(_)
         | Action::Import(_)
         | Action::Evaluate(_)
         | Action::Models(_)

@@ -31,12 +31,12 @@ pub fn run(arguments: &OneArguments) -> ExitCode {
 /// Reads the configuration, names what is odd about it, and says everything that is wrong with it.
 pub fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
     match load(file, std::env::vars(), &[]) {
-        Ok(Loaded { settings, warnings, not_yet }) => {
+        Ok(Loaded { settings, warnings }) => {
             for warning in warnings {
                 warn!("{warning}");
             }
-            if !not_yet.is_empty() {
-                warn!(keys = not_yet.join(", "), "these settings are not in effect yet");
+            if !settings.not_yet.is_empty() {
+                warn!(keys = settings.not_yet.join(", "), "these settings are not in effect yet");
             }
             Ok(settings)
         }

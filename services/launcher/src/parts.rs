@@ -8,13 +8,15 @@ use tracing::info;
 use ulex_actors::ComputePool;
 use ulex_domain::TenantId;
 use ulex_master::task_board::TaskBoard;
-use ulex_nats::in_process::InProcess;
 use ulex_nats::topology::ensure_topology;
-use ulex_nats::{Bus, BusError};
+use ulex_nats::{Bus, BusError, InProcess};
 use ulex_recommenders::plan::Plan;
 use ulex_recommenders::service::Recommender;
 use ulex_settings::Settings;
 use ulex_storage::{StorageError, cache, data};
+
+/// Ingesters of a deployment in one process: one, which applies events strictly in order.
+pub const PARTITIONS: u16 = 1;
 
 /// Why a process cannot start.
 #[derive(Debug, Error)]
@@ -89,11 +91,11 @@ impl Parts {
     pub async fn open(settings: Settings, data_dir: &Path) -> Result<Self, StartError> {
         let lock = DirectoryLock::take(data_dir)?;
         let bus = open_bus(data_dir).await?;
-        ensure_topology(&bus, settings.master.meta_timeout).await?;
+        ensure_topology(&bus, settings.master.meta_timeout, PARTITIONS).await?;
         let store = open_data(&settings, data_dir).await?;
         store.set_search_columns(&settings.recommend.search_columns).await?;
         let bytes = usize::try_from(settings.serving.cache_bytes.0).unwrap_or(usize::MAX);
-        let cache = cache::open(settings.database.cache_store.expose(), bytes).await?;
+        let cache = cache::open(settings.database.cache_store.expose(), bytes)?;
         let recommender = Recommender::new(store, cache, Plan::new(&settings), settings.server.clock_error);
         let items = recommender.catalogue().load(recommender.data().as_ref()).await?;
         info!(items, "catalogue loaded");
@@ -118,7 +120,7 @@ impl Parts {
 ///
 /// [`StartError::Bus`] if its files cannot be read.
 pub async fn open_bus(data_dir: &Path) -> Result<Bus, StartError> {
-    let transport = InProcess::open(Some(data_dir.join("bus"))).await?;
+    let transport = InProcess::open(Some(data_dir.join("bus")))?;
     Ok(Bus::new(Arc::new(transport), TenantId::default()))
 }
 

@@ -39,12 +39,10 @@ use ulex_server::ingest::{Ingest, IngestParts};
 use ulex_worker::jobs::Jobs;
 use ulex_worker::predictor::Predictor;
 
-use crate::parts::Parts;
+use crate::parts::{PARTITIONS, Parts};
 
 /// Longest time an actor is given to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
-/// Ingesters of a deployment in one process: one, which applies events strictly in order.
-const PARTITIONS: u16 = 1;
 
 /// The actors of a process that has every role.
 pub struct Roles {

@@ -18,15 +18,15 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{error, info, warn};
 use ulex_actors::{Observe, Shutdown};
 use ulex_domain::Event;
-use ulex_nats::bus::{Delivery, Puller};
+use ulex_nats::bus::{AppendOptions, Delivery, Puller};
 use ulex_nats::changes::Changes;
 use ulex_nats::dead_letters::DeadLetter;
 use ulex_nats::events::{EventEnvelope, Receipt, ReceiptError};
-use ulex_nats::transport::ConsumerSpec;
+use ulex_nats::transport::{ConsumerSpec, Message, RECEIPT_HEADER, RawDelivery};
 use ulex_nats::{Bus, BusError};
 use ulex_recommenders::service::Recommender;
 use ulex_storage::StorageError;
-use ulex_storage::data::{DataStore, Outcome, Submission};
+use ulex_storage::data::{Outcome, Submission};
 
 /// How long one pull waits before it looks around.
 const PULL_WAIT: Duration = Duration::from_secs(1);
@@ -129,7 +129,9 @@ impl Handler<Shutdown> for Ingest {
     }
 }
 
-type Batch = Vec<Delivery<EventEnvelope>>;
+/// A pulled event: what it says, and what settles it.
+type Pulled = (Result<EventEnvelope, BusError>, Box<dyn RawDelivery>);
+type Batch = Vec<Pulled>;
 
 struct Worker {
     parts: IngestParts,
@@ -177,7 +179,7 @@ impl Worker {
             }
         }
         // Whatever was pulled ahead goes back to the log at once.
-        for delivery in next.into_iter().flatten() {
+        for (_, delivery) in next.into_iter().flatten() {
             let _ = delivery.nak(Duration::ZERO).await;
         }
     }
@@ -187,7 +189,9 @@ impl Worker {
         tokio::select! {
             biased;
             () = self.stop.notified() => Ok(Vec::new()),
-            pulled = puller.pull(MESSAGES, PULL_WAIT) => pulled,
+            pulled = puller.pull(MESSAGES, PULL_WAIT) => {
+                pulled.map(|batch| batch.into_iter().map(Delivery::into_parts).collect())
+            }
         }
     }
 
@@ -199,68 +203,69 @@ impl Worker {
 
     /// Applies a batch in transactions of about `batch_rows` rows and settles every delivery of it.
     async fn apply(&self, batch: Batch) {
-        let mut group = Vec::new();
-        let mut rows = 0;
-        for delivery in batch {
-            let size = match delivery.body() {
-                Ok(envelope) => size(&envelope.event),
+        let mut group = Group::default();
+        for (body, delivery) in batch {
+            let envelope = match body {
+                Ok(envelope) => envelope,
                 Err(reason) => {
-                    let reason = reason.to_string();
-                    self.bury(&delivery, "malformed", &reason).await;
+                    self.bury(delivery.as_ref(), "malformed", &reason.to_string()).await;
                     continue;
                 }
             };
-            if rows + size > self.parts.batch_rows && !group.is_empty() {
+            let size = size(&envelope.event);
+            if group.rows + size > self.parts.batch_rows && !group.deliveries.is_empty() {
                 self.commit(std::mem::take(&mut group)).await;
-                rows = 0;
             }
-            rows += size;
-            group.push(delivery);
+            group.rows += size;
+            group.submissions.push(submission(envelope));
+            group.deliveries.push(delivery);
         }
-        if !group.is_empty() {
+        if !group.deliveries.is_empty() {
             self.commit(group).await;
         }
     }
 
     /// One transaction. If the store refuses it as a whole, each event is tried alone, so one bad event harms no other.
-    async fn commit(&self, mut group: Batch) {
-        let submissions: Vec<Submission> = group.iter_mut().filter_map(take_submission).collect();
-        if submissions.len() == 1 {
-            let result = self.parts.recommender.data().apply(submissions).await;
-            self.settle(&group, result).await;
-            return;
-        }
-        match self.parts.recommender.data().apply(submissions.clone()).await {
-            Err(reason) if !reason.is_transient() => {
-                for (delivery, submission) in group.iter().zip(submissions) {
-                    let result = self.parts.recommender.data().apply(vec![submission]).await;
-                    self.settle(std::slice::from_ref(delivery), result).await;
+    async fn commit(&self, group: Group) {
+        let Group { submissions, deliveries, .. } = group;
+        match self.parts.recommender.data().apply(submissions).await {
+            Err(reason) if !reason.is_transient() && deliveries.len() > 1 => {
+                for delivery in &deliveries {
+                    let again = ulex_nats::bus::decode::<EventEnvelope>(delivery.message()).map(submission);
+                    let alone = std::slice::from_ref(delivery);
+                    match again {
+                        Ok(submission) => {
+                            let result = self.parts.recommender.data().apply(vec![submission]).await;
+                            self.settle(alone, result).await;
+                        }
+                        Err(reason) => self.bury(delivery.as_ref(), "malformed", &reason.to_string()).await,
+                    }
                 }
             }
-            result => self.settle(&group, result).await,
+            result => self.settle(&deliveries, result).await,
         }
     }
 
-    async fn settle(&self, group: &[Delivery<EventEnvelope>], result: Result<Vec<Outcome>, StorageError>) {
+    async fn settle(&self, group: &[Box<dyn RawDelivery>], result: Result<Vec<Outcome>, StorageError>) {
         match result {
             Ok(outcomes) => self.applied(group, outcomes).await,
             Err(reason) if reason.is_transient() => {
                 error!(%reason, cause = ?reason, events = group.len(), "the data store cannot be written to");
                 self.counts.borrow_mut().failures += 1;
                 for delivery in group {
-                    self.postpone(delivery, &reason.to_string()).await;
+                    self.postpone(delivery.as_ref(), &reason.to_string()).await;
                 }
             }
             Err(reason) => {
                 for delivery in group {
-                    self.bury(delivery, "rejected", &reason.to_string()).await;
+                    self.bury(delivery.as_ref(), "rejected", &reason.to_string()).await;
                 }
             }
         }
     }
 
     /// In this order: what this process answers from, the change for everybody else, the receipts, the acknowledgements.
-    async fn applied(&self, group: &[Delivery<EventEnvelope>], outcomes: Vec<Outcome>) {
+    async fn applied(&self, group: &[Box<dyn RawDelivery>], outcomes: Vec<Outcome>) {
         let mut changes = Changes::default();
         let mut receipts = Vec::with_capacity(group.len());
         for (delivery, outcome) in group.iter().zip(outcomes) {
@@ -278,7 +283,7 @@ impl Worker {
             warn!(%reason, "the cache could not be told of a change");
         }
         if !changes.changes.is_empty()
-            && let Err(reason) = self.parts.bus.append(&changes, Default::default()).await
+            && let Err(reason) = self.parts.bus.append(&changes, AppendOptions::default()).await
         {
             warn!(%reason, "a change could not be announced");
         }
@@ -289,15 +294,15 @@ impl Worker {
             counts.batches += 1;
         }
         for (delivery, receipt) in group.iter().zip(receipts) {
-            self.answer(delivery, &receipt).await;
+            self.answer(delivery.as_ref(), &receipt).await;
             if let Err(reason) = delivery.ack().await {
                 warn!(%reason, "an applied event could not be acknowledged");
             }
         }
     }
 
-    async fn answer(&self, delivery: &Delivery<EventEnvelope>, receipt: &Receipt) {
-        let Some(inbox) = delivery.receipt_to() else { return };
+    async fn answer(&self, delivery: &dyn RawDelivery, receipt: &Receipt) {
+        let Some(inbox) = receipt_to(delivery.message()) else { return };
         if let Err(reason) = self.parts.bus.send_to(inbox, receipt).await {
             warn!(%reason, "a receipt could not be sent");
         }
@@ -305,8 +310,8 @@ impl Worker {
 
     /// A caller that waits is told, and the event is dropped: it must not take effect after a failure was reported. An
     /// event nobody waits for is delivered again.
-    async fn postpone(&self, delivery: &Delivery<EventEnvelope>, reason: &str) {
-        let settled = if delivery.receipt_to().is_some() {
+    async fn postpone(&self, delivery: &dyn RawDelivery, reason: &str) {
+        let settled = if receipt_to(delivery.message()).is_some() {
             let error = ReceiptError { code: "unavailable".to_owned(), message: reason.to_owned() };
             let sequence = delivery.sequence();
             self.answer(delivery, &Receipt { sequence, error: Some(error), ..Receipt::default() }).await;
@@ -319,12 +324,13 @@ impl Worker {
         }
     }
 
-    async fn bury(&self, delivery: &Delivery<EventEnvelope>, code: &str, reason: &str) {
+    async fn bury(&self, delivery: &dyn RawDelivery, code: &str, reason: &str) {
         self.counts.borrow_mut().dead += 1;
         info!(sequence = delivery.sequence(), code, reason, "an event can never be applied");
         let error = ReceiptError { code: code.to_owned(), message: reason.to_owned() };
-        let letter = DeadLetter::of(delivery, "event", reason);
-        if let Err(reason) = self.parts.bus.append(&letter, Default::default()).await {
+        let place = (delivery.sequence(), delivery.attempt());
+        let letter = DeadLetter::of(delivery.message(), place, code, reason.to_owned());
+        if let Err(reason) = self.parts.bus.append(&letter, AppendOptions::default()).await {
             warn!(%reason, "a dead letter could not be kept");
         }
         let sequence = delivery.sequence();
@@ -335,9 +341,21 @@ impl Worker {
     }
 }
 
-fn take_submission(delivery: &mut Delivery<EventEnvelope>) -> Option<Submission> {
-    let envelope = delivery.body().ok()?;
-    Some(Submission { event_id: envelope.event_id.clone(), event: envelope.event.clone() })
+/// What goes into one transaction.
+#[derive(Default)]
+struct Group {
+    submissions: Vec<Submission>,
+    deliveries: Vec<Box<dyn RawDelivery>>,
+    rows: usize,
+}
+
+fn submission(envelope: EventEnvelope) -> Submission {
+    Submission { event_id: envelope.event_id, event: envelope.event }
+}
+
+/// Where the publisher waits for a receipt, if it does.
+fn receipt_to(message: &Message) -> Option<&str> {
+    message.headers.get(RECEIPT_HEADER).map(String::as_str)
 }
 
 /// Rows of the store that an event may touch, for the size of a transaction.
