@@ -18,6 +18,9 @@ use crate::settings::Limits;
 /// Larger bodies are decoded on the blocking pool, so that other requests of the thread go on.
 const OFFLOAD: usize = 256 << 10;
 
+/// Room that an announced length is believed for before its bytes are there.
+const AHEAD: usize = 1 << 20;
+
 /// Decompression goes in steps of this size.
 const STEP: usize = 64 << 10;
 
@@ -118,7 +121,7 @@ async fn read(
     if announced == Some(first.len()) {
         return Ok(first);
     }
-    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).clamp(first.len(), STEP));
+    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(AHEAD).max(first.len()));
     whole.extend_from_slice(&first);
     while let Some(chunk) = next(payload).await? {
         reserved.grow(chunk.len(), limits)?;
