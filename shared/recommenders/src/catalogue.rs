@@ -38,8 +38,8 @@ struct Inner {
     category_numbers: FxHashMap<SmolStr, u32>,
     /// How many existing items carry each category.
     category_sizes: Vec<u32>,
-    /// Items that exist and are not hidden, newest first, ties by descending id.
-    newest: BTreeSet<(Reverse<Timestamp>, Reverse<SmolStr>, u32)>,
+    /// Items that exist and are not hidden, newest first; of one time, the one that came last first.
+    newest: BTreeSet<(Reverse<Timestamp>, Reverse<u32>)>,
     existing: usize,
     /// Moves on with every change; starts at random so that two processes are never mistaken for each other.
     generation: u64,
@@ -55,23 +55,21 @@ struct Entry {
 }
 
 impl Catalogue {
-    /// Reads all items of the store; called once at the start, before the first answer.
+    /// Reads all items of the store, in the order in which they came; called once at the start, before the first answer.
     ///
     /// # Errors
     ///
     /// Whatever the store reports.
     pub async fn load(&self, store: &dyn DataStore) -> Result<usize, StorageError> {
-        let mut from: Option<ItemId> = None;
+        let mut from = 0;
         let mut loaded = 0;
         loop {
-            let mut page = store.list_items(from.as_ref(), PAGE + 1).await?;
-            from = if page.len() > PAGE { page.pop().map(|item| item.item_id) } else { None };
+            let page = store.items_by_arrival(from, PAGE).await?;
+            let Some(&(last, _)) = page.last() else { return Ok(loaded) };
+            from = last + 1;
             loaded += page.len();
-            let states: Vec<ItemState> = page.iter().map(ItemState::from).collect();
+            let states: Vec<ItemState> = page.iter().map(|(_, item)| ItemState::from(item)).collect();
             self.put(&states);
-            if from.is_none() {
-                return Ok(loaded);
-            }
         }
     }
 
@@ -107,7 +105,7 @@ impl Inner {
         let id = SmolStr::new(state.item_id.as_str());
         let slot = match self.slots.get(&id) {
             Some(&slot) => slot,
-            None => self.add_slot(id.clone()),
+            None => self.add_slot(id),
         };
         self.unlist(slot);
         let categories = state.categories.iter().map(|name| self.category(name)).collect();
@@ -121,7 +119,7 @@ impl Inner {
             self.category_sizes[category as usize] += 1;
         }
         if !state.is_hidden {
-            self.newest.insert((Reverse(state.timestamp), Reverse(id), slot));
+            self.newest.insert((Reverse(state.timestamp), Reverse(slot)));
         }
     }
 
@@ -143,7 +141,7 @@ impl Inner {
         for &category in &entry.categories {
             self.category_sizes[category as usize] -= 1;
         }
-        self.newest.remove(&(Reverse(entry.timestamp), Reverse(entry.id.clone()), slot));
+        self.newest.remove(&(Reverse(entry.timestamp), Reverse(slot)));
     }
 
     fn add_slot(&mut self, id: SmolStr) -> u32 {
@@ -248,9 +246,9 @@ impl CatalogueView<'_> {
                 .is_some_and(|wanted| wanted.iter().all(|category| entry.categories.contains(category)))
     }
 
-    /// Slots that may be shown, newest first; ties by descending id.
+    /// Slots that may be shown, newest first; of one time, the one that came last first.
     pub fn newest<'a>(&'a self, eligibility: &'a Eligibility) -> impl Iterator<Item = u32> + 'a {
-        self.inner.newest.iter().map(|&(_, _, slot)| slot).filter(|&slot| self.is_eligible(slot, eligibility))
+        self.inner.newest.iter().map(|&(_, Reverse(slot))| slot).filter(|&slot| self.is_eligible(slot, eligibility))
     }
 
     /// Categories of existing items with the number of items, largest first, ties by name.
@@ -295,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn newest_first_with_ties_by_descending_id_and_categories_combined_by_and() {
+    fn newest_first_with_ties_by_arrival_and_categories_combined_by_and() {
         let catalogue = Catalogue::default();
         catalogue.put(&[item("a", 5, &["x"]), item("b", 9, &["x", "y"]), item("c", 5, &["y"])]);
         assert_eq!(shown(&catalogue, &[]), ["b", "c", "a"]);

@@ -86,6 +86,11 @@ pub trait DataStore: Send + Sync + 'static {
     /// Up to `limit` items with ids at or above `from`, by ascending bytes of the id; `None` starts at the first.
     async fn list_items(&self, from: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StorageError>;
 
+    /// Up to `limit` items with a number at or above `from`, by ascending number: the order in which they came, where the
+    /// backend keeps it; an item that is replaced keeps its number. Whoever wants all of them goes on after the
+    /// last number.
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError>;
+
     /// Up to `limit` items whose text holds any of the words of `query`, best match first. The text is what
     /// the columns given to [`DataStore::set_search_columns`] name. Hidden items are found.
     async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError>;

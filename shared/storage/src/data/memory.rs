@@ -308,6 +308,13 @@ impl DataStore for MemoryStore {
         Ok(self.tables.lock().items.range(from..).take(limit).map(|(_id, item)| item.clone()).collect())
     }
 
+    /// By id: nothing that is gone with the process is ever read from its start.
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError> {
+        let tables = self.tables.lock();
+        let numbered = (0_u64..).zip(tables.items.values()).skip(usize::try_from(from).unwrap_or(usize::MAX));
+        Ok(numbered.take(limit).map(|(number, item)| (number, item.clone())).collect())
+    }
+
     async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError> {
         Ok(self.tables.lock().search(query, limit))
     }

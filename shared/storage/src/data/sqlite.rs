@@ -242,6 +242,11 @@ impl DataStore for SqliteStore {
         read.map_err(|error| error.while_trying_to("list items"))
     }
 
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError> {
+        let read = self.readers.long(move |reader| reader.items_by_arrival(from, limit)).await;
+        read.map_err(|error| error.while_trying_to("list items"))
+    }
+
     async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError> {
         let query = query.to_owned();
         let read = self.readers.long(move |reader| reader.search(&query, limit)).await;

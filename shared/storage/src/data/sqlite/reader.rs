@@ -101,6 +101,7 @@ pub(super) struct ReadSql {
     list_users: String,
     pub item: String,
     list_items: String,
+    items_by_arrival: String,
     user_feedback: String,
     item_feedback: String,
     pair_feedback: String,
@@ -131,6 +132,9 @@ impl ReadSql {
             ),
             item: sql(r#"SELECT {item} FROM "{p}items" i WHERE id = ?1"#),
             list_items: sql(r#"SELECT {item} FROM "{p}items" i WHERE id >= ?1 ORDER BY id LIMIT ?2"#),
+            items_by_arrival: sql(
+                r#"SELECT {item}, i.no FROM "{p}items" i WHERE no >= ?1 ORDER BY no LIMIT ?2"#,
+            ),
             // CROSS JOIN keeps SQLite to this order, whatever it thinks of the sizes.
             user_feedback: sql(
                 r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}types" t
@@ -236,6 +240,13 @@ impl Reader {
 
     pub fn list_items(&self, from: &str, limit: usize) -> Result<Vec<Item>> {
         self.rows(&self.sql.list_items, params![from, row_limit(limit)], decode::item)
+    }
+
+    pub fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>> {
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        self.rows(&self.sql.items_by_arrival, params![from, row_limit(limit)], |row| {
+            Ok((u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0), decode::item(row)?))
+        })
     }
 
     pub fn user_feedback(&self, id: &UserId, until: Option<Timestamp>, limit: i64) -> Result<Vec<Feedback>> {
