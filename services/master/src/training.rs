@@ -142,7 +142,7 @@ impl Cycle<'_> {
         let mut times = BTreeMap::new();
         let shared = timed(&mut times, "read_seconds", || self.read())?;
         let known = self.live.map(|live| self.known_by(live));
-        let shares = Shares::default();
+        let shares = Shares { seed: self.settings.settings.training.seed, ..Shares::default() };
         let is_known = known.as_ref().map(|known| known as &dyn Fn(&signals::Pair) -> bool);
         let split = Split::new(&shared.signals.pairs, &shares, is_known);
         let bed = TestBed::new(self.table, &shared, &split);

@@ -1,10 +1,15 @@
 //! Which liked pairs are held back to choose by (validation) and to report on (test).
 //!
-//! Per user and by time, as recommendation is used: the latest pairs are the ones to be foreseen. With a model
-//! in use, pairs that it has never seen are the test, so that the old and the new model can be compared on
-//! what neither was fitted on.
+//! Test: per user and by time, as recommendation is used: the latest pairs are the ones to be foreseen. With a model in
+//! use, pairs that it has never seen are the test, so that the old and the new model can be compared on what neither was
+//! fitted on.
+//!
+//! Validation: of what came before the test, a few of the latest pairs and twice as many drawn at random. The latest alone
+//! are too few and too special to choose by: people look at things in sessions, so the last steps of one are often of one
+//! kind, and a choice made on them is a choice for that kind.
 
 use ulex_algorithms::interactions::Interactions;
+use ulex_algorithms::random::Seed;
 use ulex_recommenders::history::Signal;
 
 use super::signals::Pair;
@@ -25,15 +30,17 @@ pub enum Part {
 pub struct Shares {
     /// Share of a user's latest liked pairs in the test.
     pub test: f64,
-    /// Share of the ones before in the validation.
+    /// Share of the ones before in the validation: a third of it the latest, the rest drawn at random.
     pub validation: f64,
+    /// Seed of the draw.
+    pub seed: u64,
     /// Users held back from at most; more only cost time.
     pub users: usize,
 }
 
 impl Default for Shares {
     fn default() -> Self {
-        Self { test: 0.1, validation: 0.1, users: 5_000 }
+        Self { test: 0.1, validation: 0.15, seed: 0, users: 5_000 }
     }
 }
 
@@ -91,16 +98,37 @@ fn user_spans(pairs: &[Pair]) -> Vec<std::ops::Range<usize>> {
     spans
 }
 
-/// Holds back the latest liked pairs of one user; at least one stays to fit on.
+/// Holds back the latest liked pairs of one user for the test, and some of the others for the validation.
 fn hold_back_latest(pairs: &[Pair], span: std::ops::Range<usize>, parts: &mut [Part], shares: &Shares) {
-    let liked: Vec<usize> = span.filter(|&pair| pairs[pair].signal == Signal::Positive).collect();
+    let mut liked: Vec<usize> = span.filter(|&pair| pairs[pair].signal == Signal::Positive).collect();
     if liked.len() < 3 {
         return;
     }
-    let share = |of: f64| ((liked.len() as f64 * of).round() as usize).max(1);
-    let (test, validation) = (share(shares.test), share(shares.validation));
-    for (back, &pair) in liked.iter().rev().enumerate().take((test + validation).min(liked.len() - 1)) {
-        parts[pair] = if back < test { Part::Test } else { Part::Validation };
+    let test = share(liked.len(), shares.test);
+    for pair in liked.split_off(liked.len() - test) {
+        parts[pair] = Part::Test;
+    }
+    hold_back_validation(pairs, liked, parts, shares);
+}
+
+/// At least one, of something.
+fn share(of: usize, share: f64) -> usize {
+    ((of as f64 * share).round() as usize).max(1)
+}
+
+/// Holds back some of one user's liked pairs (by time); at least one stays to fit on.
+fn hold_back_validation(pairs: &[Pair], mut liked: Vec<usize>, parts: &mut [Part], shares: &Shares) {
+    let Some(&first) = liked.first() else { return };
+    let wanted = share(liked.len(), shares.validation).min(liked.len() - 1);
+    let latest = wanted.div_ceil(3);
+    for pair in liked.split_off(liked.len() - latest) {
+        parts[pair] = Part::Validation;
+    }
+    let user = u64::from(pairs[first].user);
+    let mut random = Seed::new(shares.seed).purpose("split.validation").part(user).generator();
+    random.shuffle(&mut liked);
+    for pair in liked.into_iter().take(wanted - latest) {
+        parts[pair] = Part::Validation;
     }
 }
 
@@ -112,16 +140,13 @@ fn hold_back_unseen(
     shares: &Shares,
     known: &dyn Fn(&Pair) -> bool,
 ) -> bool {
-    let liked: Vec<usize> = span.filter(|&pair| pairs[pair].signal == Signal::Positive).collect();
-    let (seen, unseen): (Vec<usize>, Vec<usize>) = liked.iter().partition(|&&pair| known(&pairs[pair]));
-    let validation = ((seen.len() as f64 * shares.validation).round() as usize).max(1);
-    if seen.len() > validation {
-        seen.iter().rev().take(validation).for_each(|&pair| parts[pair] = Part::Validation);
-    }
+    let liked = span.filter(|&pair| pairs[pair].signal == Signal::Positive);
+    let (seen, unseen): (Vec<usize>, Vec<usize>) = liked.partition(|&pair| known(&pairs[pair]));
     let tested = !unseen.is_empty() && !seen.is_empty();
     if tested {
         unseen.iter().for_each(|&pair| parts[pair] = Part::Test);
     }
+    hold_back_validation(pairs, seen, parts, shares);
     tested
 }
 
@@ -142,12 +167,15 @@ mod tests {
     }
 
     #[test]
-    fn the_latest_tenth_is_the_test_and_the_tenth_before_the_validation() {
+    fn the_latest_tenth_is_the_test_and_some_of_the_others_are_the_validation() {
         let split = Split::new(&likes(0, 0..20), &Shares::default(), None);
-        assert!(split.parts[..16].iter().all(|&part| part == Part::Train));
-        assert_eq!(split.parts[16..18], [Part::Validation; 2]);
         assert_eq!(split.parts[18..], [Part::Test; 2]);
+        assert_eq!(split.parts[17], Part::Validation, "the latest before the test");
+        let held_back = split.parts.iter().filter(|&&part| part == Part::Validation).count();
+        assert_eq!(held_back, 3);
         assert!(!split.comparable);
+        let again = Split::new(&likes(0, 0..20), &Shares::default(), None);
+        assert_eq!(split.parts, again.parts, "the same draw every time");
     }
 
     #[test]
