@@ -1,1 +1,24 @@
 //! Everything that crosses a process boundary: subjects, messages, streams and buckets.
+//!
+//! A message type belongs here when it is sent over the bus, and next to its actor when it is not. [`Bus`] is what
+//! everybody uses, [`topology`] is what there is, [`transport`] is what a bus must be able to do.
+
+pub mod bus;
+pub mod changes;
+pub mod dead_letters;
+mod error;
+pub mod events;
+mod in_process;
+pub mod leases;
+pub mod membership;
+pub mod models;
+pub mod refresh;
+mod subject;
+pub mod topology;
+pub mod training;
+pub mod transport;
+
+pub use bus::Bus;
+pub use error::{BusError, Cause};
+pub use in_process::{InProcess, InProcessOptions};
+pub use subject::{Event, Payload, ROOT, Request, Token, TokenError, covers, overlap, partition_of};

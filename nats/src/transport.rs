@@ -1,17 +1,46 @@
 //! What a bus must be able to do, in bytes. [`crate::Bus`] is the typed face that everybody else uses.
 //!
 //! Two implementations: in-process and (cluster) NATS JetStream; `conformance` is what both must pass.
+//!
+//! How each promise is kept on JetStream (server 2.11 or later):
+//!
+//! | here | there |
+//! |---|---|
+//! | [`Transport::append`] | JetStream publish, waits for the publish acknowledgement; it needs the reply subject for itself, so [`Message::reply`] is not kept |
+//! | [`Retention::Limits`] | limits, discard new; on "maximum bytes exceeded" purge up to the lowest acknowledgement floor of the durable consumers, try once more, then [`BusError::Full`] |
+//! | [`Retention::WorkQueue`] | work queue, `max_msgs_per_subject` 1, discard old |
+//! | partitions | stream subject transform that puts `{{partition(n,last)}}` before the last token (one depth of subjects per stream), one consumer per partition filtered on that token; stripped again on delivery |
+//! | [`ConsumerSpec::to_all`] | a second filter subject on each of these consumers |
+//! | [`Order::Partition`], [`Order::Key`] | priority policy `pinned_client`, so one puller at a time; the puller asks for more only when what it gave out is settled (of the partition, of the key), and after taking over waits until what its predecessor held has come back |
+//! | [`Order::Any`] | one plain pull consumer that everybody shares |
+//! | [`Transport::reader`] | ordered (ephemeral, self-healing) consumer |
+//! | [`BucketSpec::ttl`] | `max_age` of the bucket, with `limit_markers` so that watches hear of expiry |
+//! | [`RawBucket::delete_at`] | delete with expected revision |
+//! | [`ObjectInfo::digest`] | the store's SHA-256, base64 turned into hexadecimal |
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::BusError;
 
-/// Headers of a message: `ulex-schema`, `traceparent`, `Nats-Msg-Id`, ...
+/// Headers of a message: [`SCHEMA_HEADER`], [`TRACE_HEADER`], [`MESSAGE_ID_HEADER`], ...
 pub type Headers = BTreeMap<String, String>;
+
+/// Which schema the payload follows: `event/1`.
+pub const SCHEMA_HEADER: &str = "ulex-schema";
+/// W3C trace context, handed on as it came.
+pub const TRACE_HEADER: &str = "traceparent";
+/// Two messages of one stream with the same value, within its window, are one.
+pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
+/// Inbox where the publisher of an appended message waits for what came of it.
+pub const RECEIPT_HEADER: &str = "ulex-receipt-to";
+
+/// A name in a specification: a constant in `topology`, made up in tests.
+pub type Name = Cow<'static, str>;
 
 /// A message as it travels.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,11 +67,13 @@ pub struct Appended {
 /// What a stream keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retention {
-    /// Everything within the limits; a full stream refuses (`discard new`).
+    /// Everything within the limits. A full stream makes room by forgetting the oldest messages that every durable
+    /// consumer is done with; where one is not done, or there is none, it refuses with [`BusError::Full`].
     Limits,
     /// Everything within the limits; a full stream forgets the oldest (`discard old`).
     Recent,
-    /// Until acknowledged; at most one message per subject, a newer one replaces the older.
+    /// Until acknowledged; at most one message per subject, a newer one replaces the older, even one that is being
+    /// worked on: whoever holds that one may finish, and the newer one is delivered as well. A full stream refuses.
     WorkQueue,
 }
 
@@ -50,12 +81,12 @@ pub enum Retention {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSpec {
     /// Name: `EVENTS`.
-    pub name: &'static str,
-    /// Subjects it captures, below the root, with the tenant as `*`.
-    pub subjects: &'static [&'static str],
+    pub name: Name,
+    /// Subjects it captures, from the root, with the tenant as `*`. No other stream captures any of them.
+    pub subjects: Cow<'static, [Name]>,
     /// What it keeps.
     pub retention: Retention,
-    /// Messages with the same `Nats-Msg-Id` within this time are one.
+    /// Messages with the same [`MESSAGE_ID_HEADER`] within this time are one.
     pub dedup: Duration,
     /// Oldest message; `None` is no limit.
     pub max_age: Option<Duration>,
@@ -63,32 +94,95 @@ pub struct StreamSpec {
     pub max_bytes: u64,
 }
 
-/// A durable pull consumer, as `topology` declares it.
+/// What a stream holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamState {
+    /// Messages in it.
+    pub messages: u64,
+    /// Their size.
+    pub bytes: u64,
+    /// Position of the last message ever appended; 0 if there was none.
+    pub last_sequence: u64,
+}
+
+/// In which order a durable consumer hands out its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Strictly in stream order: while a message is not settled, later ones come only in the same pull. One puller
+    /// at a time per partition.
+    Partition,
+    /// The same, for messages with the same last subject token; a message that has to wait does not hold up other
+    /// keys. One puller at a time per partition.
+    Key,
+    /// No order; any number of pullers share the work. One partition.
+    Any,
+}
+
+/// A durable pull consumer, as `topology` declares it. A new one starts with the oldest message there is.
+///
+/// Whoever settles the messages of one pull goes by their order: after a `nak`, the later ones that must not
+/// overtake (of the partition, of the key) get a `nak` as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerSpec {
     /// Durable name; pullers of the same name share the work.
-    pub name: &'static str,
+    pub name: Name,
     /// Of which stream.
-    pub stream: &'static str,
+    pub stream: Name,
     /// Only these subjects.
-    pub filter: &'static str,
+    pub filter: Name,
+    /// Of these, the subjects of which every partition gets its own copy, in its order.
+    pub to_all: Option<Name>,
+    /// Which message may overtake which.
+    pub order: Order,
     /// Unacknowledged deliveries in flight at most, per partition.
     pub max_ack_pending: usize,
-    /// A delivery that is neither acknowledged nor extended in this time is delivered again.
+    /// A delivery that is neither settled nor extended in this time is delivered again.
     pub ack_wait: Duration,
-    /// Number of partitions (>= 1). A message's partition is the hash of its last subject token; one partition is
-    /// drained by one puller at a time, so messages of one token arrive in order.
+    /// Number of partitions (>= 1). The partition of a message is [`crate::partition_of`] its last subject token.
     pub partitions: u16,
+}
+
+/// What a consumer still has before it, over all partitions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Never delivered, or waiting to be delivered again.
+    pub waiting: u64,
+    /// Delivered and not settled.
+    pub in_flight: u64,
+}
+
+/// Where a reader begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// With the oldest message there is.
+    First,
+    /// With the next message that is appended.
+    New,
+    /// With the first message at or after this position.
+    Sequence(u64),
+    /// With the first message appended at or after this time.
+    Time(SystemTime),
+}
+
+/// A message as a stream keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamMessage {
+    /// Position.
+    pub sequence: u64,
+    /// When it was appended.
+    pub appended_at: SystemTime,
+    /// The message.
+    pub message: Message,
 }
 
 /// A key-value bucket, as `topology` declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BucketSpec {
-    /// Name.
-    pub name: &'static str,
-    /// Older values kept per key, 1 to 64.
+    /// Name: letters, digits, `-` and `_`.
+    pub name: Name,
+    /// Values kept per key, the present one included, 1 to 64.
     pub history: u8,
-    /// Keys vanish this long after their last write; `None` never.
+    /// Values vanish this long after they were written, and each write starts anew; `None` never.
     pub ttl: Option<Duration>,
     /// Survives a restart of the bus.
     pub durable: bool,
@@ -135,7 +229,8 @@ pub trait RawSubscription: Send {
     async fn next(&mut self) -> Option<Message>;
 }
 
-/// A delivery of a pull consumer. Dropping it without a word is a `nak` after `ack_wait`.
+/// A delivery of a pull consumer. Dropping it without a word is a `nak` after `ack_wait`. A word about a delivery that
+/// was settled before, or that has been delivered again since, does no harm; a late `ack` still counts.
 #[async_trait]
 pub trait RawDelivery: Send + Sync {
     /// The message.
@@ -144,6 +239,8 @@ pub trait RawDelivery: Send + Sync {
     fn sequence(&self) -> u64;
     /// How often it has been delivered, from 1.
     fn attempt(&self) -> u64;
+    /// When it was appended.
+    fn appended_at(&self) -> SystemTime;
     /// Done; never delivered again.
     async fn ack(&self) -> Result<(), BusError>;
     /// Deliver again, after `delay`.
@@ -157,11 +254,20 @@ pub trait RawDelivery: Send + Sync {
 /// A pull consumer bound to one partition.
 #[async_trait]
 pub trait RawPuller: Send {
-    /// Waits for at least one message, at most `wait`, and returns up to `max` that are there.
+    /// Waits for at least one message, at most `wait`, and returns up to `max` that are there. Dropping the future
+    /// loses nothing. [`BusError::Closed`] once the bus is closed.
     async fn pull(&mut self, max: usize, wait: Duration) -> Result<Vec<Box<dyn RawDelivery>>, BusError>;
 }
 
-/// A bucket.
+/// Reads a stream in order, without acknowledging anything. Positions may be missing: forgotten, removed or filtered.
+#[async_trait]
+pub trait RawReader: Send {
+    /// Waits for at least one message, at most `wait`, and returns up to `max`. Dropping the future loses nothing.
+    async fn read(&mut self, max: usize, wait: Duration) -> Result<Vec<StreamMessage>, BusError>;
+}
+
+/// A bucket. A key is 1 to 255 letters, digits, `-`, `_`, `=`, `/` and `.`, not beginning or ending with `.`; others
+/// are refused with [`BusError::Token`]. [`crate::Token::escape`] makes one of any text.
 #[async_trait]
 pub trait RawBucket: Send + Sync {
     /// The value now.
@@ -174,11 +280,14 @@ pub trait RawBucket: Send + Sync {
     async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, BusError>;
     /// Removes the key; nothing happens if it does not exist.
     async fn delete(&self, key: &str) -> Result<(), BusError>;
+    /// Removes the key if it is still at `revision`; [`BusError::Conflict`] otherwise.
+    async fn delete_at(&self, key: &str, revision: u64) -> Result<(), BusError>;
     /// Every key that exists, with its value.
     async fn entries(&self) -> Result<Vec<Entry>, BusError>;
     /// Older values of a key, oldest first, the present one last.
     async fn history(&self, key: &str) -> Result<Vec<Entry>, BusError>;
-    /// First every value that exists, then every change.
+    /// First every value that exists, then every change. Of values that follow one another faster than they are read,
+    /// the last is never missed.
     async fn watch(&self) -> Result<Box<dyn RawWatch>, BusError>;
 }
 
@@ -209,19 +318,41 @@ pub trait Transport: Send + Sync + 'static {
     async fn publish(&self, message: Message) -> Result<(), BusError>;
     /// Sends and waits for one answer.
     async fn request(&self, message: Message, timeout: Duration) -> Result<Message, BusError>;
-    /// Listens to a subject with wildcards `*` and `>`. With a `queue`, each message goes to one listener of it only.
-    async fn subscribe(&self, filter: &str, queue: Option<&str>) -> Result<Box<dyn RawSubscription>, BusError>;
-    /// A subject of its own that only the caller listens to, for receipts.
+    /// Listens to a subject with wildcards `*` and `>`, from the moment this returns. With a `queue`, each message goes
+    /// to one listener of it only. A listener that is too slow misses messages.
+    async fn subscribe(
+        &self,
+        filter: &str,
+        queue: Option<&str>,
+    ) -> Result<Box<dyn RawSubscription>, BusError>;
+    /// A new subject that nobody else listens to, for receipts. Subjects below it are the caller's, too.
     fn inbox(&self) -> String;
     /// Creates the stream, or brings it to this definition.
     async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), BusError>;
-    /// Appends to the stream that captures the subject and waits for its word. A full stream: [`BusError::Full`].
+    /// Appends to the stream that captures the subject and waits for its word; who subscribed to the subject hears it
+    /// too. [`Message::reply`] is not kept. [`BusError::Full`], or [`BusError::NoStream`] if no stream captures it.
     async fn append(&self, message: Message) -> Result<Appended, BusError>;
-    /// Binds to one partition of a durable consumer, creating it if need be. While another puller holds
-    /// the partition its pulls return nothing; it takes over when that one is dropped.
+    /// What the stream holds.
+    async fn stream_state(&self, stream: &str) -> Result<StreamState, BusError>;
+    /// Forgets one message; whether it was there.
+    async fn remove(&self, stream: &str, sequence: u64) -> Result<bool, BusError>;
+    /// Forgets all messages on these subjects; how many there were.
+    async fn purge(&self, stream: &str, filter: &str) -> Result<u64, BusError>;
+    /// Reads what the stream has on these subjects, and then what is appended.
+    async fn reader(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: ReadFrom,
+    ) -> Result<Box<dyn RawReader>, BusError>;
+    /// Creates the durable consumer, or brings it to this definition. From then on its messages wait for it.
+    async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), BusError>;
+    /// Binds to one partition of a durable consumer, creating it if need be. Unless the order is [`Order::Any`]:
+    /// while another puller holds the partition its pulls return nothing, and it takes over soon after that one is
+    /// dropped.
     async fn puller(&self, spec: &ConsumerSpec, partition: u16) -> Result<Box<dyn RawPuller>, BusError>;
-    /// Messages the consumer has not been given yet.
-    async fn pending(&self, spec: &ConsumerSpec) -> Result<u64, BusError>;
+    /// What the consumer has before it.
+    async fn backlog(&self, spec: &ConsumerSpec) -> Result<Backlog, BusError>;
     /// Opens a bucket, creating it or bringing it to this definition.
     async fn bucket(&self, spec: &BucketSpec) -> Result<Box<dyn RawBucket>, BusError>;
     /// Opens an object bucket, creating it if need be.

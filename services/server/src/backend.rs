@@ -6,31 +6,11 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
-use smol_str::SmolStr;
 use thiserror::Error;
 use ulex_domain::{Event, EventId, Feedback, ItemId, Timestamp, UserId};
+pub use ulex_recommenders::request::{ListQuery, ScoredId as ScoredItem};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
-
-/// Which part of a list is wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ListQuery {
-    /// At most this many entries; at most [`crate::settings::MAX_LIST`]. 0 is an empty list.
-    pub n: usize,
-    /// After skipping this many. Comes from the caller: may be huge, never allocate for it.
-    pub offset: usize,
-    /// Only items that have all of these. `None`: the route's default; empty: no filter.
-    pub categories: Option<Vec<String>>,
-}
-
-/// One entry of a list of items or users.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ScoredItem {
-    /// Id of the item, or of the user in lists of users.
-    pub id: SmolStr,
-    /// Finite; only comparable within one list.
-    pub score: f64,
-}
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,10 @@ pub mod backend;
 mod decode;
 mod encode;
 mod error;
+pub mod gateway;
 mod http;
+pub mod ingest;
+pub mod live_backend;
 pub mod server;
 pub mod settings;
 

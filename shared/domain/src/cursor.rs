@@ -134,9 +134,9 @@ mod tests {
     proptest! {
         #[test]
         fn an_id_comes_back_from_any_alphabet(id in any::<String>()) {
-            prop_assert_eq!(decode_id(&encode_id(&id)).unwrap(), id.clone());
+            prop_assert_eq!(&decode_id(&encode_id(&id)).unwrap(), &id);
             prop_assert!(!encode_id(&id).contains(['+', '/', ' ', '&', '%']));
-            prop_assert_eq!(decode_id(&STANDARD.encode(&id)).unwrap(), id.clone());
+            prop_assert_eq!(&decode_id(&STANDARD.encode(&id)).unwrap(), &id);
             prop_assert_eq!(decode_id(&STANDARD_NO_PAD.encode(&id).replace('+', " ")).unwrap(), id);
         }
 

@@ -35,7 +35,6 @@ pub struct Condition {
 
 /// Feedback of one type, perhaps only some values of it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(value_type = String))]
 pub struct FeedbackFilter {
     /// The exact type.
     pub feedback_type: SmolStr,

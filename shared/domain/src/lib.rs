@@ -3,6 +3,7 @@
 pub mod cursor;
 pub mod event;
 pub mod event_id;
+pub mod expression;
 pub mod feedback;
 pub mod feedback_filter;
 pub mod item;
@@ -13,6 +14,7 @@ pub mod user;
 
 pub use event::{Change, Event, FeedbackMode};
 pub use event_id::EventId;
+pub use expression::Expression;
 pub use feedback::{Feedback, FeedbackKey};
 pub use feedback_filter::FeedbackFilter;
 pub use item::{Item, ItemId, ItemPatch};

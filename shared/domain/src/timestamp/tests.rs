@@ -251,3 +251,36 @@ proptest! {
         }
     }
 }
+
+/// A measurement for people, in release builds:
+/// `cargo test --release -p ulex-domain -- --ignored --nocapture speed`.
+#[test]
+#[ignore = "a measurement, not a test"]
+fn speed_of_reading_and_printing() {
+    use std::hint::black_box;
+
+    fn best(mut run: impl FnMut()) -> f64 {
+        let round = |_round| {
+            let start = std::time::Instant::now();
+            (0..10_000).for_each(|_time| run());
+            start.elapsed().as_nanos() as f64 / 10_000.0
+        };
+        (0..50).map(round).fold(f64::INFINITY, f64::min)
+    }
+
+    let mut report = String::new();
+    for text in
+        ["2021-03-09T07:05:04Z", "2021-03-09T09:05:04.123456789+02:00", "2021-03-09 07:05:04", "1615273504"]
+    {
+        let nanos = best(|| {
+            let _moment = black_box(Timestamp::parse_any(black_box(text)));
+        });
+        report.push_str(&format!("{nanos:8.2} ns to read {text}\n"));
+    }
+    let moment = Timestamp::from_nanos(1_615_273_504_123_456_789);
+    let nanos = best(|| {
+        black_box(rfc3339::print(black_box(moment), &mut [0; rfc3339::LENGTH]));
+    });
+    report.push_str(&format!("{nanos:8.2} ns to print {moment}\n"));
+    std::io::Write::write_all(&mut std::io::stderr(), report.as_bytes()).unwrap();
+}

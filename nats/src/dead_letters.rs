@@ -1,0 +1,119 @@
+//! Events that could never be applied: kept to be looked at, corrected and replayed.
+//!
+//! | what | subject | from | to | delivery |
+//! |---|---|---|---|---|
+//! | [`DeadLetter`] | `dead.<kind>`, stream `DEAD` | whoever drains a stream | operators | kept until the stream's limits |
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use ulex_domain::Timestamp;
+
+use crate::transport::{Headers, Message};
+use crate::{Event, Payload, Token};
+
+/// A message that was given up, as it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Where it was sent.
+    pub subject: String,
+    /// Its position in the stream it came from.
+    pub sequence: u64,
+    /// How often it was delivered.
+    pub attempts: u64,
+    /// For programs: `malformed`, `rejected`, `panicked`.
+    pub code: String,
+    /// For people.
+    pub reason: String,
+    /// When it was given up.
+    pub at: Timestamp,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its body.
+    pub body: DeadBody,
+}
+
+/// Bytes that are shown as text where they are text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadBody {
+    /// UTF-8.
+    Text(String),
+    /// Anything else, in base64.
+    Base64(String),
+}
+
+impl DeadBody {
+    /// Keeps any bytes.
+    #[must_use]
+    pub fn keep(payload: &[u8]) -> Self {
+        match std::str::from_utf8(payload) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(STANDARD.encode(payload)),
+        }
+    }
+
+    /// The bytes again; `None` if somebody edited the base64 wrongly.
+    #[must_use]
+    pub fn bytes(&self) -> Option<Bytes> {
+        match self {
+            Self::Text(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
+            Self::Base64(text) => STANDARD.decode(text).ok().map(Bytes::from),
+        }
+    }
+}
+
+impl DeadLetter {
+    /// Gives up `message`, which was delivered `attempts` times from position `sequence`.
+    #[must_use]
+    pub fn of(message: &Message, (sequence, attempts): (u64, u64), code: &str, reason: String) -> Self {
+        Self {
+            subject: message.subject.clone(),
+            sequence,
+            attempts,
+            code: code.to_owned(),
+            reason,
+            at: Timestamp::now(),
+            headers: message.headers.clone(),
+            body: DeadBody::keep(&message.payload),
+        }
+    }
+
+    /// The message as it came, to be appended again; `None` if its body cannot be restored.
+    #[must_use]
+    pub fn revive(&self) -> Option<Message> {
+        let payload = self.body.bytes()?;
+        Some(Message { subject: self.subject.clone(), reply: None, headers: self.headers.clone(), payload })
+    }
+}
+
+impl Payload for DeadLetter {
+    const SCHEMA: &'static str = "dead-letter/1";
+}
+
+impl Event for DeadLetter {
+    const PATTERN: &'static str = "dead.*";
+
+    fn tokens(&self) -> Vec<Token> {
+        // `ulex.v1.<tenant>.<kind>...`
+        vec![Token::escape(self.subject.split('.').nth(3).unwrap_or("unknown"))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_come_back_as_they_were() {
+        for payload in [&b"{\"a\": 1}"[..], b"", b"\xff\x00\xfe"] {
+            let subject = "ulex.v1.default.event.user.x".to_owned();
+            let message = Message { subject, payload: Bytes::copy_from_slice(payload), ..Message::default() };
+            let letter = DeadLetter::of(&message, (7, 3), "malformed", "no".to_owned());
+            assert_eq!(letter.tokens(), vec![Token::escape("event")]);
+            let kept: DeadLetter = serde_json::from_str(&serde_json::to_string(&letter).unwrap()).unwrap();
+            assert_eq!(kept.revive(), Some(message));
+        }
+    }
+}

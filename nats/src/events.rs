@@ -1,0 +1,123 @@
+//! What publishers and the REST gateway ask for: the log of everything that was ever asked.
+//!
+//! | what | subject | from | to | delivery |
+//! |---|---|---|---|---|
+//! | [`EventEnvelope`] | `event.<user, item or feedback>.<token>`, stream `EVENTS` | REST gateway, publishers | ingest | at least once, in order; effect exactly once |
+//! | [`Receipt`] | an address of the publisher's inbox | ingest | whoever appended with a receipt address | at most once |
+//!
+//! # Order with several partitions
+//! A deployment in one process drains `EVENTS` with one partition: one ingester, strictly in stream order, and nothing
+//! below is needed. With several partitions ([`crate::topology::EVENT_PARTITIONS`]) this is how events about one user,
+//! and events about one item, still take effect in stream order:
+//!
+//! 1. Each partition is drained strictly in order ([`crate::transport::Order::Partition`]), by one ingester at a time.
+//! 2. A user belongs to the partition of its token ([`crate::partition_of`] of [`Token::of_id`]). All that a partition
+//!    ever writes about feedback and user rows is of its own users. The gateway splits a body with users of several
+//!    partitions into one event per partition, on [`Token::of_partition`]. So user order is partition order.
+//! 3. Events on `event.item.*` go to every partition ([`crate::transport::ConsumerSpec::to_all`]), each copy in the
+//!    partition's order. The partition of an item's token writes the item's row; for a deletion, every partition removes
+//!    the feedback that its own users gave to the item. So for each pair of user and item, order is partition order.
+//! 4. What is left is the row of an item that feedback creates bare, from the user's partition. The stream position
+//!    decides there: item rows keep the position of their last full write and the highest position of feedback that
+//!    named them; deletions leave their position behind for as long as `EVENTS` keeps messages. Feedback older than the
+//!    deletion creates nothing; a deletion older than feedback that named the item leaves it bare instead of absent.
+
+use serde::{Deserialize, Serialize};
+use ulex_domain::{Event as DomainEvent, EventId};
+
+use crate::{Event, Payload, Token};
+
+/// One event, with its idempotency key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventEnvelope {
+    /// Applying two events with the same id is applying one. Without an id, each has its effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<EventId>,
+    /// What to do.
+    pub event: DomainEvent,
+}
+
+impl Payload for EventEnvelope {
+    const SCHEMA: &'static str = "event/1";
+}
+
+impl Event for EventEnvelope {
+    const PATTERN: &'static str = "event.*.*";
+
+    /// The kind of the first thing it is about, and that thing's token.
+    fn tokens(&self) -> Vec<Token> {
+        let (kind, id) = match &self.event {
+            DomainEvent::PutUsers { users } => ("user", users.first().map(|user| user.user_id.as_str())),
+            DomainEvent::PatchUser { user_id, .. } | DomainEvent::DeleteUser { user_id } => {
+                ("user", Some(user_id.as_str()))
+            }
+            DomainEvent::PutItems { items } => ("item", items.first().map(|item| item.item_id.as_str())),
+            DomainEvent::PatchItem { item_id, .. }
+            | DomainEvent::SetCategory { item_id, .. }
+            | DomainEvent::DeleteItem { item_id } => ("item", Some(item_id.as_str())),
+            DomainEvent::PutFeedback { rows, .. } => {
+                ("feedback", rows.first().map(|row| row.user_id.as_str()))
+            }
+            DomainEvent::DeleteFeedback { user_id, .. } => ("feedback", Some(user_id.as_str())),
+        };
+        vec![Token::escape(kind), Token::of_id(id.unwrap_or_default())]
+    }
+}
+
+/// What came of an event. Sent after the store has committed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Position of the event in the log.
+    pub sequence: u64,
+    /// Rows that a deletion removed.
+    pub rows_deleted: u64,
+    /// An event of the same id had been applied before; this one had no effect.
+    pub duplicate: bool,
+    /// Why it was not applied; it is a dead letter now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ReceiptError>,
+}
+
+/// Why an event was not applied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptError {
+    /// For programs: `malformed`, `rejected`, `unavailable`.
+    pub code: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Payload for Receipt {
+    const SCHEMA: &'static str = "receipt/1";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ulex_domain::{ItemId, UserId};
+
+    #[test]
+    fn an_event_is_keyed_by_what_it_is_about() {
+        let about = |event| {
+            let tokens = EventEnvelope { event_id: None, event }.tokens();
+            (tokens[0].as_str().to_owned(), tokens[1].clone())
+        };
+        let user = DomainEvent::DeleteUser { user_id: UserId::new("u") };
+        assert_eq!(about(user), ("user".to_owned(), Token::of_id("u")));
+        let item = DomainEvent::DeleteItem { item_id: ItemId::new("i") };
+        assert_eq!(about(item), ("item".to_owned(), Token::of_id("i")));
+        let feedback = DomainEvent::DeleteFeedback {
+            user_id: UserId::new("u"),
+            item_id: ItemId::new("i"),
+            feedback_type: None,
+        };
+        assert_eq!(about(feedback), ("feedback".to_owned(), Token::of_id("u")));
+    }
+
+    #[test]
+    fn an_event_without_an_id_is_read_as_one_that_has_none() {
+        let text = r#"{"event": {"kind": "delete_user", "user_id": "u"}}"#;
+        let envelope: EventEnvelope = serde_json::from_str(text).unwrap();
+        assert_eq!(envelope.event_id, None);
+    }
+}

@@ -1,0 +1,3 @@
+//! From several candidate lists to one good list.
+
+pub mod blend;
