@@ -402,3 +402,6 @@ impl RawDelivery for Delivered {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

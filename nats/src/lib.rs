@@ -5,6 +5,8 @@
 
 pub mod bus;
 pub mod changes;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod dead_letters;
 mod error;
 pub mod events;
