@@ -18,12 +18,12 @@ mod accumulator;
 
 pub use accumulator::Accumulator;
 pub use embedding::EmbeddingIndex;
-pub use overlap::{OverlapIndex, OverlapParams};
+pub use overlap::{ColumnWeight, KnnParams, OverlapIndex, OverlapParams, discount_popular};
 
 use rayon::prelude::*;
 
 use crate::interactions::Interactions;
-use crate::top_k::{Scored, TopK};
+use crate::top_k::{Scored, TopK, best_first};
 
 /// For every row its most similar rows, best first, in flat arrays: 8 bytes per neighbour.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -114,6 +114,22 @@ impl Neighbors {
         &self.scores
     }
 
+    /// The same pairs seen from the other end: row `i` lists, best first, those of whom `i` is a neighbour.
+    #[must_use]
+    pub fn transposed(&self, n_rows: usize) -> Self {
+        let mut rows: Vec<Vec<Scored>> = vec![Vec::new(); n_rows];
+        for target in 0..self.n_rows() as u32 {
+            let (ids, scores) = self.row(target);
+            for (&source, &score) in ids.iter().zip(scores) {
+                if let Some(row) = rows.get_mut(source as usize) {
+                    row.push(Scored { index: target, score });
+                }
+            }
+        }
+        rows.par_iter_mut().for_each(|row| row.sort_by(best_first));
+        Self::from_rows(&rows)
+    }
+
     /// Mean of two similarities over the same rows, the best `k`; a pair missing on one side counts 0 there.
     #[must_use]
     pub fn mean(&self, other: &Self, k: usize) -> Self {
@@ -178,4 +194,70 @@ fn best_of(scores: impl Iterator<Item = Scored>, k: usize, except: Option<u32>) 
         }
     }
     best.into_sorted()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(pairs: &[(u32, f32)]) -> Vec<Scored> {
+        pairs.iter().map(|&(index, score)| Scored { index, score }).collect()
+    }
+
+    fn small() -> Neighbors {
+        Neighbors::from_rows(&[list(&[(1, 0.5), (2, 0.25)]), list(&[(2, 1.0)]), vec![]])
+    }
+
+    #[test]
+    fn rows_are_looked_up_one_by_one_or_together() {
+        assert_eq!(small().row(0), (&[1, 2][..], &[0.5, 0.25][..]));
+        assert_eq!(small().row(7).0.len(), 0);
+        assert_eq!(small().rows(&[1, 0]).map(|(ids, _)| ids.len()).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn the_mean_counts_a_missing_pair_as_zero() {
+        let other = Neighbors::from_rows(&[list(&[(2, 0.75)])]);
+        let mean = small().mean(&other, 5);
+        assert_eq!(mean.row(0), (&[2, 1][..], &[0.5, 0.25][..]));
+        assert_eq!(mean.row(1), (&[2][..], &[0.5][..]));
+        assert_eq!(small().mean(&other, 1).row(0).0, [2]);
+    }
+
+    #[test]
+    fn turning_pairs_round_keeps_them_best_first() {
+        let turned = small().transposed(3);
+        assert_eq!(turned.row(2), (&[1, 0][..], &[1.0, 0.25][..]));
+        assert_eq!(turned.row(0).0.len(), 0);
+        assert_eq!(turned.transposed(3), small());
+    }
+
+    #[test]
+    fn unsound_parts_are_refused() {
+        let parts = |ids: Vec<u32>, scores: Vec<f32>| Neighbors::from_parts(vec![0, 2], ids, scores, 3);
+        assert!(parts(vec![0, 2], vec![0.5, 0.25]).is_some());
+        assert!(parts(vec![0, 3], vec![0.5, 0.25]).is_none(), "id outside");
+        assert!(parts(vec![0, 2], vec![0.25, 0.5]).is_none(), "not best first");
+        assert!(parts(vec![0, 2], vec![f32::NAN, 0.5]).is_none());
+        assert!(parts(vec![0], vec![0.5]).is_none());
+    }
+
+    #[test]
+    fn items_are_recalled_by_similarity_times_weight_and_refused_ones_leave_room() {
+        let mut sums = Accumulator::new(3);
+        let recall = |sums: &mut Accumulator, k| recall_from_neighbors(&[(0, 2.0), (1, 0.1)], &small(), sums, k, |item| item != 1);
+        assert_eq!(recall(&mut sums, 1), list(&[(2, 0.6)]));
+        assert_eq!(recall(&mut sums, 9), list(&[(2, 0.6)]), "nothing is left over from the first time");
+    }
+
+    #[test]
+    fn similar_users_vote_with_their_items() {
+        let interactions = Interactions::from_triples(2, 3, vec![(0, 0, 1.0), (0, 1, 1.0), (1, 1, 2.0), (1, 2, 1.0)]);
+        let mut sums = Accumulator::new(3);
+        let found = recall_from_similar_users(&[(0, 0.5), (1, 0.25)], &interactions, &mut sums, 3, |_| true);
+        assert_eq!(found, list(&[(1, 1.0), (0, 0.5), (2, 0.25)]));
+        let discounted = discount_popular(&interactions, 1.0);
+        let found = recall_from_similar_users(&[(0, 0.5), (1, 0.25)], &discounted, &mut sums, 3, |_| true);
+        assert_eq!(found, list(&[(0, 0.5), (1, 0.5), (2, 0.25)]));
+    }
 }

@@ -56,10 +56,81 @@ pub struct OverlapParams {
     pub weighted: bool,
 }
 
+impl OverlapParams {
+    /// Cosine with a moderate shrinkage, for "similar items" that are to be looked at.
+    pub const COSINE: Self =
+        Self { k: 100, shrinkage: 10.0, asymmetry: 0.5, column: ColumnWeight::Power(0.5), max_column: 10_000, weighted: false };
+}
+
 impl Default for OverlapParams {
     fn default() -> Self {
-        Self { k: 100, shrinkage: 10.0, asymmetry: 0.5, column: ColumnWeight::Power(0.5), max_column: 10_000, weighted: false }
+        Self::COSINE
     }
+}
+
+/// How neighbours are found when they are to recommend. Which one is best is to be decided on held-out data.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KnnParams {
+    /// The similarity.
+    pub overlap: OverlapParams,
+    /// Whether `k` bounds in how many histories' favour a target speaks (the classical item-based form: every target keeps its `k` nearest
+    /// sources) instead of how many targets a source speaks for. The first keeps popular targets from filling every list.
+    pub by_target: bool,
+    /// User-based only: power of an item's popularity that divides its score.
+    pub popularity: f32,
+}
+
+impl Default for KnnParams {
+    fn default() -> Self {
+        Self::ITEMS_OFTEN_SHARED
+    }
+}
+
+impl KnnParams {
+    /// Item-based where items have many users (about 50 on average or more).
+    pub const ITEMS_OFTEN_SHARED: Self = Self {
+        overlap: OverlapParams { k: 50, shrinkage: 5.0, asymmetry: 0.85, column: ColumnWeight::Power(0.5), ..OverlapParams::COSINE },
+        by_target: true,
+        popularity: 0.0,
+    };
+    /// Item-based where most items have few users.
+    pub const ITEMS_RARELY_SHARED: Self = Self {
+        overlap: OverlapParams { k: 200, shrinkage: 0.0, asymmetry: 0.1, column: ColumnWeight::Power(1.0), ..OverlapParams::COSINE },
+        by_target: false,
+        popularity: 0.0,
+    };
+    /// User-based, over the matrix user × item.
+    pub const USERS: Self = Self {
+        overlap: OverlapParams { k: 100, shrinkage: 3.0, asymmetry: 0.8, column: ColumnWeight::Power(0.5), ..OverlapParams::COSINE },
+        by_target: false,
+        popularity: 0.2,
+    };
+    /// User-based where most items have few users.
+    pub const USERS_RARELY_SHARED: Self = Self {
+        overlap: OverlapParams { k: 300, shrinkage: 0.0, asymmetry: 0.8, column: ColumnWeight::Power(0.75), ..OverlapParams::COSINE },
+        by_target: false,
+        popularity: 0.2,
+    };
+
+    /// The neighbours of every row, by which a row recommends.
+    #[must_use]
+    pub fn neighbors(&self, rows: &Interactions) -> Neighbors {
+        let neighbors = OverlapIndex::new(rows, self.overlap).neighbors(rows);
+        if self.by_target { neighbors.transposed(rows.n_rows()) } else { neighbors }
+    }
+}
+
+/// The matrix user × item with every entry divided by `popularity(item)^power`, for
+/// [`recall_from_similar_users`](super::recall_from_similar_users).
+#[must_use]
+pub fn discount_popular(interactions: &Interactions, power: f32) -> Interactions {
+    let mut popularity = vec![0_u32; interactions.n_cols()];
+    interactions.columns().iter().for_each(|&item| popularity[item as usize] += 1);
+    let entries = interactions.columns().iter().zip(interactions.weights());
+    let weights = entries.map(|(&item, weight)| weight * (popularity[item as usize] as f32).powf(-power)).collect();
+    Interactions::from_parts(interactions.offsets().to_vec(), interactions.columns().to_vec(), weights, interactions.n_cols())
+        .expect("only the weights have changed")
 }
 
 /// Rows, their postings and norms: answers which rows are most similar to a row or to a set of columns.

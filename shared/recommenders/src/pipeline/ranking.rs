@@ -2,11 +2,10 @@
 
 use std::cmp::Ordering;
 
+use ulex_algorithms::list::fusion::reciprocal_rank_fusion;
+
 use super::candidates::Candidates;
 use super::{Inputs, Ranked};
-
-/// Constant of reciprocal rank fusion: how little the first places stand out. Cormack, Clarke and Büttcher, SIGIR 2009.
-const RRF_K: f32 = 60.0;
 
 /// Orders candidates by the ModelSet's blend, which turns the scores of all sources into a probability. Without
 /// a blend for exactly these columns the sources are fused by rank: their raw scores have no common scale.
@@ -31,11 +30,10 @@ fn best_first(a: &Ranked, b: &Ranked) -> Ordering {
 }
 
 fn fused(candidates: &Candidates) -> Vec<f32> {
+    let lists: Vec<(&[u32], f32)> = candidates.found.iter().map(|found| (&found[..], 1.0)).collect();
     let mut scores = vec![0.0; candidates.slots.len()];
-    for found in &candidates.found {
-        for (rank, &row) in found.iter().enumerate() {
-            scores[row as usize] += 1.0 / (RRF_K + 1.0 + rank as f32);
-        }
+    for place in reciprocal_rank_fusion(&lists) {
+        scores[place.index as usize] = place.score;
     }
     scores
 }
