@@ -75,15 +75,11 @@ impl NegativeSampler {
         if seen.len() >= self.n_items as usize {
             return None;
         }
-        if let Some(popularity) = &self.popularity {
-            for _ in 0..ATTEMPTS {
-                let item = popularity.draw(random);
-                if seen.binary_search(&item).is_err() {
-                    return Some(item);
-                }
-            }
-        }
-        Some(nth_unseen(seen, random.below(self.n_items - seen.len() as u32)))
+        let popular = self.popularity.as_ref().and_then(|table| {
+            let mut drawn = (0..ATTEMPTS).map(|_| table.draw(random));
+            drawn.find(|item| seen.binary_search(item).is_err())
+        });
+        popular.or_else(|| Some(nth_unseen(seen, random.below(self.n_items - seen.len() as u32))))
     }
 }
 

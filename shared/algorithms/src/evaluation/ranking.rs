@@ -119,14 +119,7 @@ impl RankingTest<'_> {
         let rank = |candidates: &mut Vec<Scored>, &user: &u32| {
             candidates.clear();
             score(user, candidates);
-            let seen = self.seen.row(user as usize).0;
-            let mut top = TopK::new(k);
-            for candidate in candidates.iter() {
-                if candidate.score >= top.threshold() && seen.binary_search(&candidate.index).is_err() {
-                    top.push(candidate.index, candidate.score);
-                }
-            }
-            top.into_sorted().into_iter().map(|scored| scored.index).collect()
+            best_of(candidates, self.seen.row(user as usize).0, k)
         };
         let users = self.users();
         let lists: Vec<Vec<u32>> = users.par_iter().map_init(Vec::new, rank).collect();
@@ -154,6 +147,17 @@ impl RankingTest<'_> {
         };
         RankingReport { cutoffs: self.cutoffs.iter().map(at).collect(), users }
     }
+}
+
+/// The best `k` candidates that are not in `seen`, best first.
+fn best_of(candidates: &[Scored], seen: &[u32], k: usize) -> Vec<u32> {
+    let mut top = TopK::new(k);
+    for candidate in candidates {
+        if candidate.score >= top.threshold() && seen.binary_search(&candidate.index).is_err() {
+            top.push(candidate.index, candidate.score);
+        }
+    }
+    top.into_sorted().into_iter().map(|scored| scored.index).collect()
 }
 
 /// Measures one list (best first, distinct) against the user's test items (ascending).

@@ -129,14 +129,13 @@ fn scatter_pivot_rows(matrix: &mut [f32], n: usize, start: usize, (rows, pivot):
 
 fn negate_and_mirror(matrix: &mut [f32], n: usize) {
     const TILE: usize = 32;
-    for first_row in (0..n).step_by(TILE) {
-        for first_column in (first_row..n).step_by(TILE) {
-            for row in first_row..n.min(first_row + TILE) {
-                for column in first_column.max(row)..n.min(first_column + TILE) {
-                    let value = -matrix[row * n + column];
-                    matrix[row * n + column] = value;
-                    matrix[column * n + row] = value;
-                }
+    let columns = |row| (row..n).step_by(TILE).map(move |column| (row, column));
+    for (first_row, first_column) in (0..n).step_by(TILE).flat_map(columns) {
+        for row in first_row..n.min(first_row + TILE) {
+            for column in first_column.max(row)..n.min(first_column + TILE) {
+                let value = -matrix[row * n + column];
+                matrix[row * n + column] = value;
+                matrix[column * n + row] = value;
             }
         }
     }
@@ -162,7 +161,7 @@ mod tests {
             for (row, column) in (0..n).flat_map(|row| (0..n).map(move |column| (row, column))) {
                 let products =
                     (0..n).map(|i| f64::from(matrix[row * n + i]) * f64::from(inverse[i * n + column]));
-                let expected = if row == column { 1.0 } else { 0.0 };
+                let expected = f64::from(u8::from(row == column));
                 assert!((products.sum::<f64>() - expected).abs() < 2e-4, "{n}: {row} {column}");
             }
             let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();

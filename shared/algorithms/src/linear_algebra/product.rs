@@ -49,9 +49,8 @@ pub(super) fn tile<L: Lanes, const SUBTRACT: bool>(
         let b_row = [lanes.load(&b_row[0]), lanes.load(&b_row[1])];
         for (sums, &a) in sums.iter_mut().zip(&a_row[left..left + TILE_ROWS]) {
             let a = lanes.splat(a);
-            for (sum, b) in sums.iter_mut().zip(b_row) {
-                *sum = if SUBTRACT { lanes.neg_mul_add(a, b, *sum) } else { lanes.mul_add(a, b, *sum) };
-            }
+            let add = |b, sum| if SUBTRACT { lanes.neg_mul_add(a, b, sum) } else { lanes.mul_add(a, b, sum) };
+            *sums = [add(b_row[0], sums[0]), add(b_row[1], sums[1])];
         }
     }
     for (row, sums) in sums.iter().enumerate() {

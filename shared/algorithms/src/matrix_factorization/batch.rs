@@ -96,24 +96,34 @@ impl<F: Fn(usize, u32) -> bool> Kernel for Block<'_, F> {
         for (index, strip) in items.strips.chunks_exact(factors * TILE_COLUMNS).enumerate() {
             ScoreStrip { left: Panel { values: &left, stride }, strip, scores: &mut *scores }.run(lanes);
             let first = index * TILE_COLUMNS;
-            let used = (items.n_items - first).min(TILE_COLUMNS);
-            for (row, scores) in scores.chunks_exact(TILE_COLUMNS).take(n_users).enumerate() {
-                let bound = lanes.splat(thresholds[row]);
-                let halves = scores.as_chunks::<8>().0;
-                if lanes.any_greater(lanes.load(&halves[0]), bound)
-                    || lanes.any_greater(lanes.load(&halves[1]), bound)
-                {
-                    thresholds[row] = offer(&mut lists[row], first, &scores[..used], |item| keep(row, item));
-                }
+            let rows = scores.as_chunks::<TILE_COLUMNS>().0.iter().enumerate();
+            for ((row, scores), state) in rows.zip(lists.iter_mut().zip(&mut thresholds)) {
+                // The last strip has room for more items than there are.
+                let keep = |item: u32| (item as usize) < items.n_items && keep(row, item);
+                offer(lanes, state, (first, scores), keep);
             }
         }
         lists.into_iter().map(TopK::into_sorted).collect()
     }
 }
 
-/// Offers a strip to a list; returns what the next score must beat.
+/// Offers a strip to a list whose worst score is `threshold`, and keeps that up to date.
+#[inline(always)]
+fn offer<L: Lanes>(
+    lanes: L,
+    (list, threshold): (&mut TopK, &mut f32),
+    (first, scores): (usize, &[f32; TILE_COLUMNS]),
+    keep: impl Fn(u32) -> bool,
+) {
+    let bound = lanes.splat(*threshold);
+    if scores.as_chunks::<8>().0.iter().any(|half| lanes.any_greater(lanes.load(half), bound)) {
+        *threshold = take(list, first, scores, keep);
+    }
+}
+
+/// Takes what beats the list's worst; returns what the next score must beat.
 #[inline(never)]
-fn offer(list: &mut TopK, first: usize, scores: &[f32], keep: impl Fn(u32) -> bool) -> f32 {
+fn take(list: &mut TopK, first: usize, scores: &[f32], keep: impl Fn(u32) -> bool) -> f32 {
     for (offset, &score) in scores.iter().enumerate() {
         let item = (first + offset) as u32;
         // Items come in ascending order: an equal score would lose the tie.

@@ -37,6 +37,8 @@
 
 mod groups;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -96,9 +98,9 @@ impl Default for BprParams {
             epochs: 60,
             learning_rate: 0.05,
             final_rate: 0.1,
-            regularization: 0.01,
+            regularization: 0.03,
             item_bias: true,
-            negatives: Negatives::Adaptive { candidates: 4 },
+            negatives: Negatives::Adaptive { candidates: 8 },
             initial_deviation: 0.1,
             seed: 0,
         }
@@ -290,36 +292,51 @@ impl Kernel for Visit<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<L: Lanes>(self, lanes: L) {
-        let Self { pass, mut block } = self;
-        let params = pass.params;
+    fn run<L: Lanes>(mut self, lanes: L) {
+        let params = self.pass.params;
         let width = params.width();
-        let candidates = match params.negatives {
-            Negatives::Uniform | Negatives::Popularity { .. } => 1,
-            Negatives::Adaptive { candidates } => candidates,
-        };
-        let decay = 1.0 - pass.rate * params.regularization;
-        for at in 0..block.pairs.len() {
-            let pair = block.pairs[at];
-            let seen = pass.seen.row(pair.user as usize).0;
-            let start = (pair.user as usize - block.first_user) * width;
-            let user = &mut block.users[start..start + width];
-            let mut best: Option<(usize, f32)> = None;
-            for _ in 0..candidates {
-                let Some(place) = draw(block.sampler, block.members, seen, &mut block.random) else { break };
-                let item = &block.items[place * width..(place + 1) * width];
-                let score = if candidates == 1 { 0.0 } else { dot_lanes(lanes, user, item) };
-                if best.is_none_or(|(_, highest)| score > highest) {
-                    best = Some((place, score));
-                }
-            }
-            let Some((negative, _)) = best else { continue };
-            let (positive, negative) = two_rows(block.items, width, (pair.place as usize, negative));
-            step(lanes, [user, positive, negative], (pass.rate, decay));
+        let decay = 1.0 - self.pass.rate * params.regularization;
+        for at in 0..self.block.pairs.len() {
+            let pair = self.block.pairs[at];
+            let start = (pair.user as usize - self.block.first_user) * width;
+            let Some(negative) = self.negative(lanes, pair.user as usize, start..start + width) else {
+                continue;
+            };
+            let user = &mut self.block.users[start..start + width];
+            let (positive, negative) = two_rows(self.block.items, width, (pair.place as usize, negative));
+            step(lanes, [&mut *user, positive, negative], (self.pass.rate, decay));
             if params.item_bias {
                 user[width - 1] = 1.0;
             }
         }
+    }
+}
+
+impl Visit<'_> {
+    /// A negative for a user whose vector is at `row`, as a position in the item group.
+    #[inline(always)]
+    fn negative<L: Lanes>(&mut self, lanes: L, user: usize, row: Range<usize>) -> Option<usize> {
+        let Block { users, members, items, sampler, random, .. } = &mut self.block;
+        let seen = self.pass.seen.row(user).0;
+        let candidates = match self.pass.params.negatives {
+            Negatives::Uniform | Negatives::Popularity { .. } => 1,
+            Negatives::Adaptive { candidates } => candidates,
+        };
+        let mut best = draw(*sampler, members, seen, random)?;
+        if candidates == 1 {
+            return Some(best);
+        }
+        let vector = &users[row];
+        let width = vector.len();
+        let score = |place: usize| dot_lanes(lanes, vector, &items[place * width..(place + 1) * width]);
+        let mut highest = score(best);
+        for place in (1..candidates).map_while(|_| draw(*sampler, members, seen, random)) {
+            let score = score(place);
+            if score > highest {
+                (best, highest) = (place, score);
+            }
+        }
+        Some(best)
     }
 }
 

@@ -62,6 +62,12 @@ impl Objective {
         let exponent = f64::from(self.frequency_exponent);
         check("frequency_exponent", exponent, (0.0..=1.0).contains(&exponent), "0 to 1")
     }
+
+    /// `c_j`
+    #[inline(always)]
+    pub(super) fn weight_of_touch(&self, weight: f32) -> f32 {
+        1.0 + self.confidence * weight
+    }
 }
 
 /// Everything about the other side that all rows share.
@@ -170,6 +176,13 @@ pub(super) fn check_weights(weights: &[f32]) -> Result<(), FactorizationError> {
     Err(FactorizationError::InvalidWeight { row: 0 })
 }
 
+/// `into = scale · factor`, filled up with zeros.
+#[inline(always)]
+pub(super) fn gather<L: Lanes>(lanes: L, scale: f32, factor: &[f32], into: &mut [f32]) {
+    into.fill(0.0);
+    axpy_lanes(lanes, scale, factor, into);
+}
+
 struct Row<'a> {
     shared: &'a FoldIn,
     other: &'a [f32],
@@ -196,13 +209,11 @@ impl Kernel for Row<'_> {
         for (indexes, weights) in indexes.chunks(GATHERED_ROWS).zip(weights.chunks(GATHERED_ROWS)) {
             let mut used = 0;
             for (&index, &weight) in indexes.iter().zip(weights) {
-                let Some(factor) = other.get(index as usize * k..(index as usize + 1) * k) else { continue };
-                let confidence = 1.0 + objective.confidence * weight;
+                let factor = other.get(index as usize * k..(index as usize + 1) * k).unwrap_or(&[]);
+                let confidence = objective.weight_of_touch(weight);
                 let scale = (confidence - objective.unobserved_weight).max(0.0).sqrt();
                 axpy_lanes(lanes, confidence, factor, &mut scratch.right);
-                for (gathered, &value) in scratch.panel[used..used + k].iter_mut().zip(factor) {
-                    *gathered = scale * value;
-                }
+                gather(lanes, scale, factor, &mut scratch.panel[used..used + n]);
                 used += n;
             }
             add_gram_lanes(lanes, &mut scratch.matrix, &scratch.panel[..used], n);

@@ -29,7 +29,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::fold_in::{FoldIn, Objective};
+use super::fold_in::{FoldIn, Objective, Scratch};
 use super::subspace::improve;
 use super::{FactorModel, FactorizationError, check};
 use crate::interactions::Interactions;
@@ -59,7 +59,7 @@ impl Default for AlsParams {
         Self {
             factors: 64,
             epochs: 16,
-            block: 64,
+            block: 32,
             objective: Objective {
                 unobserved_weight: 0.1,
                 confidence: 0.0,
@@ -171,20 +171,20 @@ impl CheckedAlsParams {
         const ROWS: usize = 32;
         let (k, block) = (self.0.factors, self.0.block);
         let fold_in = FoldIn::new(other, k, self.0.objective)?;
+        let solve = |row: usize, scratch: &mut Scratch, out: &mut [f32]| {
+            let (indexes, weights) = rows.row(row);
+            let solved = if exact {
+                fold_in.solve(other, (indexes, weights), scratch, out)
+            } else {
+                improve(&fold_in, block, (other, indexes, weights), scratch, out)
+            };
+            solved.map_err(|error| at_row(error, row))
+        };
         side.par_chunks_mut(ROWS * k).enumerate().try_for_each_init(
             || fold_in.scratch(),
             |scratch, (group, side)| {
-                for (offset, out) in side.chunks_exact_mut(k).enumerate() {
-                    let row = group * ROWS + offset;
-                    let (indexes, weights) = rows.row(row);
-                    let solved = if exact {
-                        fold_in.solve(other, (indexes, weights), scratch, out)
-                    } else {
-                        improve(&fold_in, block, (other, indexes, weights), scratch, out)
-                    };
-                    solved.map_err(|error| at_row(error, row))?;
-                }
-                Ok(())
+                let mut numbered = (group * ROWS..).zip(side.chunks_exact_mut(k));
+                numbered.try_for_each(|(row, out)| solve(row, scratch, out))
             },
         )
     }
@@ -283,8 +283,8 @@ mod tests {
             let data = two_tastes();
             let pairs = (0..8).flat_map(|user| (0..8).map(move |item| (user, item)));
             let errors = pairs.map(|(user, item)| {
-                let score = model.score(user, item);
-                if data.contains(user, item as u32) { 2.0 * (1.0 - score).powi(2) } else { score.powi(2) }
+                let touched = f32::from(u8::from(data.contains(user, item as u32)));
+                (1.0 + touched) * (touched - model.score(user, item)).powi(2)
             });
             let norm: f32 = model.users.iter().chain(&model.items).map(|value| value * value).sum();
             errors.sum::<f32>() + 0.06 * norm

@@ -134,11 +134,11 @@ impl CheckedLinearParams {
         let cast_by = |source: usize| {
             let row = &inverse[source * n..(source + 1) * n];
             let mut top = TopK::new(self.0.kept);
-            for (target, (value, scale)) in row.iter().zip(&scales).enumerate() {
-                let strength = (value * scale).abs();
-                if target != source && strength > top.threshold().max(0.0) {
-                    top.push(target as u32, strength);
-                }
+            let strengths = row.iter().zip(&scales).map(|(value, scale)| (value * scale).abs()).enumerate();
+            for (target, strength) in
+                strengths.filter(|&(target, strength)| target != source && strength > 0.0)
+            {
+                top.push(target as u32, strength);
             }
             let votes = top.into_sorted().into_iter().map(|scored| {
                 let target = scored.index as usize;
@@ -202,12 +202,18 @@ fn add_cooccurrences(matrix: &mut [f32], by_user: &Interactions, by_item: &Inter
         for (&user, &weight) in users.iter().zip(weights) {
             let (others, other_weights) = by_user.row(user as usize);
             for (&other, &other_weight) in others.iter().zip(other_weights) {
-                if let Some(value) = row.get_mut(place[other as usize] as usize) {
-                    *value += weight * other_weight;
-                }
+                add_at(row, place[other as usize], weight * other_weight);
             }
         }
     });
+}
+
+/// Adds to the place of an item; one that was not chosen has none.
+#[inline]
+fn add_at(row: &mut [f32], place: u32, value: f32) {
+    if let Some(sum) = row.get_mut(place as usize) {
+        *sum += value;
+    }
 }
 
 #[cfg(test)]

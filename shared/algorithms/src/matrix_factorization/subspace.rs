@@ -20,7 +20,7 @@
 //! Rendle, Krichene, Zhang, Koren, "iALS++: Speeding up Matrix Factorization with Subspace Optimization", 2021.
 
 use super::FactorizationError;
-use super::fold_in::{FoldIn, GATHERED_ROWS, Scratch, check_weights};
+use super::fold_in::{FoldIn, GATHERED_ROWS, Scratch, check_weights, gather};
 use crate::linear_algebra::cholesky::{NotPositiveDefinite, factorize_lanes, solve_lanes};
 use crate::linear_algebra::padded;
 use crate::linear_algebra::product::{TILE_COLUMNS, add_gram_lanes};
@@ -125,18 +125,15 @@ impl Row<'_> {
             }
         }
         let panel = &mut panel[..GATHERED_ROWS * n];
-        panel.fill(0.0);
         let mut used = 0;
         for ((&index, &weight), &score) in self.indexes.iter().zip(self.weights).zip(&*scores) {
             let first = index as usize * k + start;
-            let Some(factor) = self.other.get(first..first + width) else { continue };
-            let confidence = 1.0 + objective.confidence * weight;
+            let factor = self.other.get(first..first + width).unwrap_or(&[]);
+            let confidence = objective.weight_of_touch(weight);
             let pull = confidence * (1.0 - score) + objective.unobserved_weight * score;
             axpy_lanes(lanes, pull, factor, right);
             let scale = (confidence - objective.unobserved_weight).max(0.0).sqrt();
-            for (gathered, &value) in panel[used..used + width].iter_mut().zip(factor) {
-                *gathered = scale * value;
-            }
+            gather(lanes, scale, factor, &mut panel[used..used + n]);
             used += n;
             if used == panel.len() {
                 add_gram_lanes(lanes, matrix, panel, n);

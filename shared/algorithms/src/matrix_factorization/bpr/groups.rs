@@ -49,12 +49,11 @@ impl UserGroups {
     pub(super) fn pairs(&self, interactions: &Interactions, items: &ItemGroups) -> Vec<Vec<Vec<Pair>>> {
         let of_group = |bounds: &[usize]| {
             let mut pairs = vec![Vec::new(); items.len()];
-            for user in bounds[0]..bounds[1] {
-                for &item in interactions.row(user).0 {
-                    let position = items.position[item as usize] as usize;
-                    let place = (position % items.size) as u32;
-                    pairs[position / items.size].push(Pair { user: user as u32, place });
-                }
+            let touches = |user: usize| interactions.row(user).0.iter().map(move |&item| (user, item));
+            for (user, item) in (bounds[0]..bounds[1]).flat_map(touches) {
+                let position = items.position[item as usize] as usize;
+                let place = (position % items.size) as u32;
+                pairs[position / items.size].push(Pair { user: user as u32, place });
             }
             pairs
         };
