@@ -8,8 +8,6 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use ulex_domain::{ItemId, Timestamp, UserId};
 
-
-
 pub use memory::MemoryCache;
 
 use crate::StorageError;
@@ -84,7 +82,7 @@ pub fn open(url: &str, max_bytes: usize) -> Result<Arc<dyn CacheStore>, StorageE
     let address = Address::parse(url);
     match address.scheme {
         "memory" | "sqlite" => Ok(Arc::new(MemoryCache::new(max_bytes))),
-        
+
         other => Err(StorageError::UnknownScheme {
             scheme: other.to_owned(),
             available: "memory:// (sqlite:// means the same)",

@@ -101,13 +101,25 @@ pub trait DataStore: Send + Sync + 'static {
     async fn set_search_columns(&self, columns: &[String]) -> Result<(), StorageError>;
 
     /// All feedback of a user with `timestamp <= until` (`None`: all), by (type, item) bytes.
-    async fn user_feedback(&self, id: &UserId, until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+    async fn user_feedback(
+        &self,
+        id: &UserId,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Feedback>, StorageError>;
 
     /// All feedback of several users with `timestamp <= until`, one call for many, in any order.
-    async fn users_feedback(&self, ids: &[UserId], until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+    async fn users_feedback(
+        &self,
+        ids: &[UserId],
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Feedback>, StorageError>;
 
     /// All feedback of an item with `timestamp <= until` (`None`: all), by (type, user) bytes.
-    async fn item_feedback(&self, id: &ItemId, until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+    async fn item_feedback(
+        &self,
+        id: &ItemId,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Feedback>, StorageError>;
 
     /// All feedback of a pair, of whatever time, by type.
     async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>, StorageError>;

@@ -214,8 +214,11 @@ impl Tables {
             let key = FeedbackKey { feedback_type, user_id: user_id.clone(), item_id: item_id.clone() };
             deleted += u64::from(self.remove_row(&key));
         }
-        let changes =
-            if deleted == 0 { Vec::new() } else { vec![Change::Feedback { pairs: vec![(user_id, item_id)] }] };
+        let changes = if deleted == 0 {
+            Vec::new()
+        } else {
+            vec![Change::Feedback { pairs: vec![(user_id, item_id)] }]
+        };
         (changes, deleted)
     }
 
@@ -229,11 +232,8 @@ impl Tables {
         let id = id.clone();
         self.types.iter().flat_map(move |name| {
             let id = id.clone();
-            let first = FeedbackKey {
-                feedback_type: name.clone(),
-                user_id: id.clone(),
-                item_id: ItemId::new(""),
-            };
+            let first =
+                FeedbackKey { feedback_type: name.clone(), user_id: id.clone(), item_id: ItemId::new("") };
             let rows = self.feedback.range(first..).map(|(_key, row)| row);
             rows.take_while(move |row| row.feedback_type == *name && row.user_id == id)
         })
@@ -243,10 +243,12 @@ impl Tables {
     fn item_rows<'tables>(&'tables self, id: &ItemId) -> impl Iterator<Item = &'tables Feedback> {
         let id = id.clone();
         let keys = self.by_item.range((id.clone(), SmolStr::default(), UserId::new(""))..);
-        keys.take_while(move |(item_id, _name, _user)| *item_id == id).filter_map(|(item_id, name, user_id)| {
-            let (feedback_type, user_id, item_id) = (name.clone(), user_id.clone(), item_id.clone());
-            self.feedback.get(&FeedbackKey { feedback_type, user_id, item_id })
-        })
+        keys.take_while(move |(item_id, _name, _user)| *item_id == id).filter_map(
+            |(item_id, name, user_id)| {
+                let (feedback_type, user_id, item_id) = (name.clone(), user_id.clone(), item_id.clone());
+                self.feedback.get(&FeedbackKey { feedback_type, user_id, item_id })
+            },
+        )
     }
 
     fn search(&self, query: &str, limit: usize) -> Vec<(Item, f64)> {

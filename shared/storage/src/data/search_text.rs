@@ -58,7 +58,9 @@ impl SearchText {
         for column in &self.0 {
             match column {
                 Column::Id => text.push_str(item.item_id.as_str()),
-                Column::Categories => text.push_str(&item.categories.as_deref().unwrap_or_default().join("\n")),
+                Column::Categories => {
+                    text.push_str(&item.categories.as_deref().unwrap_or_default().join("\n"))
+                }
                 Column::Comment => text.push_str(&item.comment),
                 Column::Labels(path) => {
                     let found = path.iter().try_fold(&item.labels, |labels, part| labels.get(part));
@@ -144,7 +146,8 @@ mod tests {
 
     #[test]
     fn text_holds_the_named_columns_only() {
-        let text = SearchText::of_columns(&["item.Labels.cast.lead", "item.Comment", "item.Title", "user.Id"]);
+        let text =
+            SearchText::of_columns(&["item.Labels.cast.lead", "item.Comment", "item.Title", "user.Id"]);
         assert_eq!(words(&text.of(&film())).collect::<Vec<_>>(), ["a", "quiet", "film", "ada", "bo"]);
     }
 
@@ -156,7 +159,8 @@ mod tests {
 
     #[test]
     fn definitions_do_not_depend_on_order_and_survive_their_names() {
-        let one = SearchText::of_columns(&["item.Comment", "item.Labels.a.b", "item.ItemId", "item.Categories"]);
+        let one =
+            SearchText::of_columns(&["item.Comment", "item.Labels.a.b", "item.ItemId", "item.Categories"]);
         let other = SearchText::of_columns(&one.names());
         assert_eq!(one, other);
         assert!(SearchText::of_columns(&["item.Labels.a-b", "item.ItemId.x", "item"]).is_empty());

@@ -319,9 +319,8 @@ impl DataStore for SqliteStore {
         let (sender, mut batches) = mpsc::channel::<Batch>(1);
         let readers = Arc::clone(&self.readers);
         let size = batch.max(1);
-        let reading = tokio::spawn(async move {
-            readers.long(move |reader| scan_all(reader, size, &sender)).await
-        });
+        let reading =
+            tokio::spawn(async move { readers.long(move |reader| scan_all(reader, size, &sender)).await });
         while let Some(batch) = batches.recv().await {
             if !visit(&batch.borrow()) {
                 break;

@@ -25,7 +25,9 @@ impl<'connection> Ledger<'connection> {
     pub fn open(connection: &'connection Connection, prefix: &str) -> Result<Self> {
         let prepare = |sql: &str| connection.prepare(&with_prefix(sql, prefix));
         Ok(Self {
-            insert: prepare(r#"INSERT INTO "{p}ledger" (event_id, time) VALUES (?1, ?2) ON CONFLICT DO NOTHING"#)?,
+            insert: prepare(
+                r#"INSERT INTO "{p}ledger" (event_id, time) VALUES (?1, ?2) ON CONFLICT DO NOTHING"#,
+            )?,
             walk: prepare(
                 r#"SELECT event_id, time FROM "{p}ledger" WHERE event_id > ?1 ORDER BY event_id LIMIT ?2"#,
             )?,

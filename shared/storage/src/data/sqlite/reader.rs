@@ -136,18 +136,14 @@ impl ReadSql {
                 r#"SELECT {item}, i.no FROM "{p}items" i WHERE no >= ?1 ORDER BY no LIMIT ?2"#,
             ),
             // CROSS JOIN keeps SQLite to this order, whatever it thinks of the sizes.
-            user_feedback: sql(
-                r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}types" t
+            user_feedback: sql(r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}types" t
                    CROSS JOIN "{p}feedback" f ON f.type_no = t.no AND f.user_no = u.no
                    CROSS JOIN "{p}items" i ON i.no = f.item_no
-                   WHERE u.id = ?1 AND f.time <= ?2 LIMIT ?3"#,
-            ),
-            item_feedback: sql(
-                r#"SELECT {feedback} FROM "{p}items" i
+                   WHERE u.id = ?1 AND f.time <= ?2 LIMIT ?3"#),
+            item_feedback: sql(r#"SELECT {feedback} FROM "{p}items" i
                    CROSS JOIN "{p}feedback" f INDEXED BY "{p}feedback_by_item" ON f.item_no = i.no
                    CROSS JOIN "{p}types" t ON t.no = f.type_no CROSS JOIN "{p}users" u ON u.no = f.user_no
-                   WHERE i.id = ?1 AND f.time <= ?2 LIMIT ?3"#,
-            ),
+                   WHERE i.id = ?1 AND f.time <= ?2 LIMIT ?3"#),
             pair_feedback: sql(
                 r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}items" i CROSS JOIN "{p}types" t
                    CROSS JOIN "{p}feedback" f
@@ -158,16 +154,12 @@ impl ReadSql {
                 r#"SELECT {item}, -s.rank FROM "{p}search" s CROSS JOIN "{p}items" i ON i.no = s.rowid
                    WHERE "{p}search" MATCH ?1 ORDER BY s.rank LIMIT ?2"#,
             ),
-            counts: sql(
-                r#"SELECT (SELECT count(*) FROM "{p}users"), (SELECT count(*) FROM "{p}items"),
-                   (SELECT count(*) FROM "{p}feedback")"#,
-            ),
+            counts: sql(r#"SELECT (SELECT count(*) FROM "{p}users"), (SELECT count(*) FROM "{p}items"),
+                   (SELECT count(*) FROM "{p}feedback")"#),
             types: sql(r#"SELECT no, name FROM "{p}types" WHERE name >= ?1 ORDER BY name"#),
             walk_users: sql(r#"SELECT no, id FROM "{p}users" WHERE id >= ?1 ORDER BY id"#),
-            users_of_type: sql(
-                r#"SELECT user_no FROM "{p}feedback" WHERE type_no = ?1 AND user_no > ?2
-                   ORDER BY user_no LIMIT 1"#,
-            ),
+            users_of_type: sql(r#"SELECT user_no FROM "{p}feedback" WHERE type_no = ?1 AND user_no > ?2
+                   ORDER BY user_no LIMIT 1"#),
             user_id: sql(r#"SELECT id FROM "{p}users" WHERE no = ?1"#),
             item_id: sql(r#"SELECT id FROM "{p}items" WHERE no = ?1"#),
             feedback_of_user_and_type: sql(
@@ -175,11 +167,9 @@ impl ReadSql {
                    FROM "{p}feedback" f CROSS JOIN "{p}items" i ON i.no = f.item_no
                    WHERE f.type_no = ?3 AND f.user_no = ?4 AND f.time <= ?5"#,
             ),
-            scan: sql(
-                r#"SELECT type_no, user_no, item_no, value, time, updated FROM "{p}feedback"
+            scan: sql(r#"SELECT type_no, user_no, item_no, value, time, updated FROM "{p}feedback"
                    WHERE (type_no, user_no, item_no) > (?1, ?2, ?3)
-                   ORDER BY type_no, user_no, item_no LIMIT ?4"#,
-            ),
+                   ORDER BY type_no, user_no, item_no LIMIT ?4"#),
         }
     }
 }
@@ -290,7 +280,8 @@ impl Reader {
 
     pub fn counts(&self) -> Result<Counts> {
         self.connection.prepare_cached(&self.sql.counts)?.query_row([], |row| {
-            let count = |column| row.get::<_, i64>(column).map(|rows| u64::try_from(rows).unwrap_or_default());
+            let count =
+                |column| row.get::<_, i64>(column).map(|rows| u64::try_from(rows).unwrap_or_default());
             Ok(Counts { users: count(0)?, items: count(1)?, feedback: count(2)? })
         })
     }

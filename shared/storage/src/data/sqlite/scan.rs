@@ -89,7 +89,8 @@ impl Scan {
         }
         // New types may come while the scan goes on.
         let mut statement = reader.connection.prepare_cached(&reader.sql.types)?;
-        let types = statement.query_map([""], |row| Ok((row.get(0)?, SmolStr::new(decode::text(row, 1)?))))?;
+        let types =
+            statement.query_map([""], |row| Ok((row.get(0)?, SmolStr::new(decode::text(row, 1)?))))?;
         self.types = types.collect::<Result<_>>()?;
         let found = self.types.iter().find(|(known, _name)| *known == number);
         found.map(|(_number, name)| name.clone()).ok_or(rusqlite::Error::QueryReturnedNoRows)

@@ -50,7 +50,9 @@ impl<'connection> SearchIndex<'connection> {
 
     fn set_meta(&self, key: &str, value: Option<&str>) -> Result<()> {
         match value {
-            Some(value) => self.statement(r#"INSERT OR REPLACE INTO "{p}meta" VALUES (?1, ?2)"#)?.execute([key, value]),
+            Some(value) => {
+                self.statement(r#"INSERT OR REPLACE INTO "{p}meta" VALUES (?1, ?2)"#)?.execute([key, value])
+            }
             None => self.statement(r#"DELETE FROM "{p}meta" WHERE key = ?1"#)?.execute([key]),
         }
         .map(drop)
@@ -87,7 +89,8 @@ impl<'connection> SearchIndex<'connection> {
             r#"SELECT id, is_hidden, categories, time, labels, comment, no FROM "{p}items"
                WHERE no >= ?1 ORDER BY no LIMIT ?2"#,
         )?;
-        let items = statement.query_map(params![from, row_limit(STEP)], |row| Ok((decode::item(row)?, row.get(6)?)))?;
+        let items = statement
+            .query_map(params![from, row_limit(STEP)], |row| Ok((decode::item(row)?, row.get(6)?)))?;
         let items: Vec<(Item, i64)> = items.collect::<Result<_>>()?;
         for (item, number) in &items {
             self.put(*number, item)?;

@@ -146,7 +146,8 @@ impl<'connection> Tables<'connection> {
     /// Drops what is remembered of the tables, which may have changed without us.
     fn forget(&mut self) -> Result<()> {
         let is_empty = |table: &str| {
-            let sql = with_prefix(&format!(r#"SELECT NOT EXISTS (SELECT 1 FROM "{{p}}{table}")"#), &self.prefix);
+            let sql =
+                with_prefix(&format!(r#"SELECT NOT EXISTS (SELECT 1 FROM "{{p}}{table}")"#), &self.prefix);
             self.connection.query_row(&sql, [], |row| row.get(0))
         };
         let (users, items, types) = (is_empty("users")?, is_empty("items")?, is_empty("types")?);

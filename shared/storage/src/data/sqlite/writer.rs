@@ -33,7 +33,12 @@ pub(super) enum Job {
 }
 
 /// Works until `jobs` is closed and empty.
-pub(super) fn run(connection: &Connection, prefix: &str, mut jobs: mpsc::Receiver<Job>, checkpoints: &mut Checkpoints) {
+pub(super) fn run(
+    connection: &Connection,
+    prefix: &str,
+    mut jobs: mpsc::Receiver<Job>,
+    checkpoints: &mut Checkpoints,
+) {
     let mut writer = match Tables::open(connection, prefix) {
         Ok(tables) => Writer { tables, waiting_for_search: Vec::new() },
         Err(error) => return tracing::error!(%error, "the sqlite writer could not start"),
@@ -57,9 +62,17 @@ struct Writer<'connection> {
 }
 
 impl Writer<'_> {
-    /// The next job; `None` if there is none and either never will be or the search index needs work.
-    fn receive(&self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
-        if self.tables.search.is_building() { jobs.try_recv().ok() } else { jobs.blocking_recv() }
+    /// The next job; `None` if there never will be one, or if there is none and the search index needs work.
+    fn receive(&mut self, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
+        if !self.tables.search.is_building() {
+            return jobs.blocking_recv();
+        }
+        let received = jobs.try_recv();
+        if matches!(received, Err(mpsc::error::TryRecvError::Disconnected)) {
+            // It goes on when the store is opened again.
+            self.tables.search.pause();
+        }
+        received.ok()
     }
 
     /// Does a job and those behind it that fit into its group; returns one that does not.

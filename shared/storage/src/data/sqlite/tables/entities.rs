@@ -66,9 +66,10 @@ impl Tables<'_> {
     }
 
     fn put_item(&mut self, item: &Item, labels: Option<&str>) -> Result<()> {
-        let categories = item.categories.as_ref().map(|categories| {
-            serde_json::to_string(categories).expect("a list of texts is always JSON")
-        });
+        let categories = item
+            .categories
+            .as_ref()
+            .map(|categories| serde_json::to_string(categories).expect("a list of texts is always JSON"));
         let row = params![
             item.item_id.as_str(),
             item.is_hidden,
