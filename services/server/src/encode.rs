@@ -103,14 +103,12 @@ mod tests {
 
     #[test]
     fn lists_read_back_as_json_whatever_the_ids() {
-        let list = [entry("a\"\\\n", 0.5), entry("ü<>", 909_100_800.0), entry("n", f64::NAN), entry("m", -0.25)];
+        let list =
+            [entry("a\"\\\n", 0.5), entry("ü<>", 909_100_800.0), entry("n", f64::NAN), entry("m", -0.25)];
         let ids: Vec<String> = serde_json::from_slice(&ids(&list)).unwrap();
         assert_eq!(ids, ["a\"\\\n", "ü<>", "n", "m"]);
         let text = String::from_utf8(scores(&list[1..])).unwrap();
-        assert_eq!(
-            text,
-            r#"[{"Id":"ü<>","Score":909100800},{"Id":"n","Score":0},{"Id":"m","Score":-0.25}]"#
-        );
+        assert_eq!(text, r#"[{"Id":"ü<>","Score":909100800},{"Id":"n","Score":0},{"Id":"m","Score":-0.25}]"#);
         assert_eq!(super::ids(&[]), b"[]");
         assert_eq!(scores(&[]), b"[]");
     }

@@ -84,13 +84,13 @@ impl Gateway {
             waiting.insert(number, sender);
         }
         let registered = Registered { waiting: &self.waiting, number };
-        let options = AppendOptions {
-            receipt_to: Some(self.addresses.address(number)),
-            ..AppendOptions::default()
-        };
+        let options =
+            AppendOptions { receipt_to: Some(self.addresses.address(number)), ..AppendOptions::default() };
         self.bus.append(&EventEnvelope { event_id, event }, options).await.map_err(unavailable)?;
         let Ok(Ok(receipt)) = timeout(RECEIPT_WITHIN, receipt).await else {
-            return Err(SubmitError::Unavailable("the write was accepted but not confirmed in time".to_owned()));
+            return Err(SubmitError::Unavailable(
+                "the write was accepted but not confirmed in time".to_owned(),
+            ));
         };
         drop(registered);
         match receipt.error {

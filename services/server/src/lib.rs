@@ -6,6 +6,8 @@
 mod api;
 pub mod backend;
 mod decode;
+#[cfg(test)]
+mod double;
 mod encode;
 mod error;
 pub mod gateway;

@@ -230,8 +230,10 @@ async fn get_user_feedback(call: Call) -> Answer {
     responses((status = 200, body = Vec<Feedback>), (status = 400, body = String))
 )]
 async fn get_user_feedback_filtered(call: Call) -> Answer {
-    let filter: FeedbackFilter =
-        call.parameter(1).parse().map_err(|reason: FeedbackFilterError| ApiError::BadRequest(reason.to_string()))?;
+    let filter: FeedbackFilter = call
+        .parameter(1)
+        .parse()
+        .map_err(|reason: FeedbackFilterError| ApiError::BadRequest(reason.to_string()))?;
     of_user(&call, |row| filter.matches(&row.feedback_type, row.value)).await
 }
 

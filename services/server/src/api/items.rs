@@ -108,7 +108,8 @@ async fn search(call: &Call, words: &str, n: usize) -> Answer {
         let text = "item search is not supported because [recommend.search].columns is empty";
         return Err(ApiError::BadRequest(text.to_owned()));
     }
-    let found = if n == 0 { Vec::new() } else { encode::stored(call.backend().data().search_items(words, n).await)? };
+    let found =
+        if n == 0 { Vec::new() } else { encode::stored(call.backend().data().search_items(words, n).await)? };
     let items: Vec<Item> = found.into_iter().map(|(item, _score)| item).collect();
     Ok(json(encode::page("Items", &items, "")?))
 }

@@ -140,7 +140,12 @@ async fn collaborative_of_category(call: Call) -> Answer {
     collaborative_list(&call, Some(1)).await
 }
 
-async fn similar_items(call: &Call, item: usize, name: Option<usize>, path_category: Option<usize>) -> Answer {
+async fn similar_items(
+    call: &Call,
+    item: usize,
+    name: Option<usize>,
+    path_category: Option<usize>,
+) -> Answer {
     let query = neighbors_query(call, path_category)?;
     let reader = call.query().reader()?;
     let name = name.map(|index| call.parameter(index));

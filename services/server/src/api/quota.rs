@@ -19,7 +19,11 @@ fn within(what: &str, size: u64, limit: u64, unit: &str) -> Result<(), ApiError>
 }
 
 /// Labels and comment of one user, item or feedback row.
-pub(super) fn check_sizes(quota: &Quota, labels: Option<&Value>, comment: Option<&str>) -> Result<(), ApiError> {
+pub(super) fn check_sizes(
+    quota: &Quota,
+    labels: Option<&Value>,
+    comment: Option<&str>,
+) -> Result<(), ApiError> {
     if let (Some(labels), 1..) = (labels, quota.max_labels_size) {
         within("labels size", labels.to_string().len() as u64, quota.max_labels_size, " bytes")?;
     }

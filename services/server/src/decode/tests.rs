@@ -28,7 +28,8 @@ fn a_row_comes_out_as_it_was_written() {
 
 #[test]
 fn keys_match_whatever_their_case_and_unknown_keys_are_skipped() {
-    let body = br#"{"itemid":"i","TimeStamp":"2026-01-01T00:00:00.0000000Z","ISHIDDEN":true,"Extra":[{"a":[]}]}"#;
+    let body =
+        br#"{"itemid":"i","TimeStamp":"2026-01-01T00:00:00.0000000Z","ISHIDDEN":true,"Extra":[{"a":[]}]}"#;
     let item = item(body).unwrap();
     assert!(item.is_hidden);
     assert_eq!(item.timestamp.to_string(), "2026-01-01T00:00:00Z");
@@ -47,7 +48,11 @@ fn null_is_zero_and_what_follows_the_first_value_is_ignored() {
 #[test]
 fn a_refusal_names_row_and_field_and_what_was_expected() {
     for (body, start, expected) in [
-        (r#"[{"FeedbackType":"a","UserId":"u","ItemId":"i"},{"FeedbackType":"a","UserId":5}]"#, "[1].UserId", "a string"),
+        (
+            r#"[{"FeedbackType":"a","UserId":"u","ItemId":"i"},{"FeedbackType":"a","UserId":5}]"#,
+            "[1].UserId",
+            "a string",
+        ),
         (r#"[{"FeedbackType":"a","UserId":"","ItemId":"i"}]"#, "[0].UserId", "non-empty"),
         (r#"[{"UserId":"u","ItemId":"i"}]"#, "[0].FeedbackType", "non-empty"),
         (r#"[{"FeedbackType":"a","UserId":"u","ItemId":"i\n"}]"#, "[0].ItemId", "control"),

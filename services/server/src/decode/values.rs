@@ -84,14 +84,16 @@ impl FromText for LongText {
 }
 
 impl FromText for AnyTime {
-    const EXPECTED: &'static str = "a date string";
+    const EXPECTED: &'static str = "a date string such as 2024-05-06T07:08:09Z";
 
     fn null() -> Self {
         Self(None)
     }
 
     fn text<E: Error>(text: &str) -> Result<Self, E> {
-        Timestamp::parse_any(text).map(|moment| Self(Some(moment))).map_err(E::custom)
+        Timestamp::parse_any(text)
+            .map(|moment| Self(Some(moment)))
+            .map_err(|reason| E::custom(format_args!("{reason}, expected {}", Self::EXPECTED)))
     }
 }
 
@@ -185,7 +187,11 @@ impl<'de> Deserialize<'de> for Labels {
         if value.is_null() {
             return Ok(Self(None));
         }
-        labels::check(&value).map_err(D::Error::custom)?;
+        labels::check(&value).map_err(|reason| {
+            D::Error::custom(format_args!(
+                "{reason}, expected texts, numbers, lists of only texts or only numbers, or objects of these"
+            ))
+        })?;
         Ok(Self(Some(value)))
     }
 }

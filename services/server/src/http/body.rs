@@ -102,7 +102,9 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
         "" | "identity" => Ok(Encoding::Identity),
         "gzip" | "x-gzip" => Ok(Encoding::Gzip),
         "deflate" => Ok(Encoding::Deflate),
-        other => Err(ApiError::invalid("Content-Encoding", &format!("gzip, deflate or identity, got {other:?}"))),
+        other => {
+            Err(ApiError::invalid("Content-Encoding", &format!("gzip, deflate or identity, got {other:?}")))
+        }
     }
 }
 
@@ -148,11 +150,9 @@ fn inflate(mut source: impl Read, limits: &Limits, reserved: &mut Reservation) -
     let mut whole = Vec::new();
     loop {
         let before = whole.len();
-        let read = source
-            .by_ref()
-            .take(STEP as u64)
-            .read_to_end(&mut whole)
-            .map_err(|reason| ApiError::BadRequest(format!("the request body could not be decompressed: {reason}")))?;
+        let read = source.by_ref().take(STEP as u64).read_to_end(&mut whole).map_err(|reason| {
+            ApiError::BadRequest(format!("the request body could not be decompressed: {reason}"))
+        })?;
         reserved.grow(whole.len() - before, limits)?;
         if whole.len() > limits.body {
             return Err(ApiError::BodyTooLarge(limits.body));

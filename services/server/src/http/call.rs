@@ -76,7 +76,9 @@ impl Call {
         let text = value
             .to_str()
             .map_err(|_reason| ApiError::invalid("Idempotency-Key", "printable ASCII characters"))?;
-        EventId::new(text).map(Some).map_err(|reason| ApiError::BadRequest(format!("Idempotency-Key: {reason}")))
+        EventId::new(text)
+            .map(Some)
+            .map_err(|reason| ApiError::BadRequest(format!("Idempotency-Key: {reason}")))
     }
 
     /// Reads the body and decodes it, off this thread if it is large.

@@ -15,8 +15,7 @@ const ALLOWED_HEADERS: [&str; 4] = ["content-type", "accept", "x-api-key", "idem
 fn is_allowed(origin: &HeaderValue, settings: &ApiSettings) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     let domains = &settings.cors_domains;
-    domains.is_empty()
-        || domains.iter().any(|domain| domain == ".*" || domain.eq_ignore_ascii_case(origin))
+    domains.is_empty() || domains.iter().any(|domain| domain == ".*" || domain.eq_ignore_ascii_case(origin))
 }
 
 /// Lets the caller's origin read the answer: exactly one value, or none for origins that are not allowed.

@@ -56,7 +56,10 @@ fn split(path: &str, decoded: Option<Box<str>>) -> Cut {
     let mut count = 0;
     let mut start = usize::from(text.starts_with('/'));
     while start < text.len() {
-        let end = text.as_bytes()[start..].iter().position(|&byte| byte == b'/').map_or(text.len(), |at| start + at);
+        let end = text.as_bytes()[start..]
+            .iter()
+            .position(|&byte| byte == b'/')
+            .map_or(text.len(), |at| start + at);
         let segment = &text[start..end];
         if matches!(segment, "" | "." | "..") {
             return Cut::Redirect(clean(text));

@@ -32,7 +32,8 @@ pub(crate) fn next_request_id() -> HeaderValue {
     bytes[8..].copy_from_slice(&low.to_be_bytes());
     let id = Builder::from_random_bytes(bytes).into_uuid();
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut text)).expect("hexadecimal digits are a header value")
+    HeaderValue::from_str(id.as_hyphenated().encode_lower(&mut text))
+        .expect("hexadecimal digits are a header value")
 }
 
 #[cfg(test)]

@@ -172,7 +172,9 @@ impl Router {
             known.segments.iter().zip(&fresh.segments).all(|pair| match pair {
                 (Segment::Literal(one), Segment::Literal(other)) => one == other,
                 (Segment::Parameter, Segment::Parameter) => true,
-                (Segment::Literal(_), Segment::Parameter) | (Segment::Parameter, Segment::Literal(_)) => false,
+                (Segment::Literal(_), Segment::Parameter) | (Segment::Parameter, Segment::Literal(_)) => {
+                    false
+                }
             })
         };
         let resources = &mut self.resources[length];

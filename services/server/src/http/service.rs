@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::dev::{
-    AppService, HttpServiceFactory, Payload, ResourceDef, Service, ServiceFactory, ServiceRequest, ServiceResponse,
+    AppService, HttpServiceFactory, Payload, ResourceDef, Service, ServiceFactory, ServiceRequest,
+    ServiceResponse,
 };
 use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
 use actix_web::http::{Method, StatusCode};
@@ -80,7 +81,10 @@ pub struct ApiService {
 impl Service<ServiceRequest> for ApiService {
     type Response = ServiceResponse;
     type Error = Error;
-    type Future = Either<Ready<Result<ServiceResponse, Error>>, LocalBoxFuture<'static, Result<ServiceResponse, Error>>>;
+    type Future = Either<
+        Ready<Result<ServiceResponse, Error>>,
+        LocalBoxFuture<'static, Result<ServiceResponse, Error>>,
+    >;
 
     actix_web::dev::always_ready!();
 
@@ -198,23 +202,30 @@ fn media_types(value: &HeaderValue) -> impl Iterator<Item = &str> {
 }
 
 fn is_json(content_type: Option<&HeaderValue>) -> bool {
-    content_type.is_some_and(|value| media_types(value).any(|kind| kind.eq_ignore_ascii_case("application/json")))
+    content_type
+        .is_some_and(|value| media_types(value).any(|kind| kind.eq_ignore_ascii_case("application/json")))
 }
 
 fn accepts_json(headers: &HeaderMap) -> bool {
     let fits = |kind: &str| {
-        kind == "*/*" || kind.eq_ignore_ascii_case("application/json") || kind.eq_ignore_ascii_case("application/*")
+        kind == "*/*"
+            || kind.eq_ignore_ascii_case("application/json")
+            || kind.eq_ignore_ascii_case("application/*")
     };
     let mut given = headers.get_all(ACCEPT).peekable();
     given.peek().is_none() || given.any(|value| value.is_empty() || media_types(value).any(fits))
 }
 
+/// To the clean path; with a page for people, as Gorse has it.
 fn redirect(mut to: String, query: Option<&str>) -> HttpResponse {
     if let Some(query) = query {
         to.push('?');
         to.push_str(query);
     }
-    let mut response = plain(StatusCode::TEMPORARY_REDIRECT, format!("see {to}"));
+    let shown = to.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
+    let page = format!("<a href=\"{}\">Temporary Redirect</a>.\n\n", shown.replace('\'', "&#39;"));
+    let mut response = plain(StatusCode::TEMPORARY_REDIRECT, page);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     if let Ok(location) = HeaderValue::from_str(&to) {
         response.headers_mut().insert(LOCATION, location);
     }
