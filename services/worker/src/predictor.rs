@@ -8,7 +8,7 @@
 
 use actix::prelude::*;
 use serde_json::json;
-use ulex_actors::{Observe, Shutdown};
+use ulex_actors::{Observe, Shutdown, yield_to_requests};
 use ulex_domain::UserId;
 use ulex_recommenders::service::Recommender;
 
@@ -38,6 +38,10 @@ impl Predictor {
 
 impl Actor for Predictor {
     type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        yield_to_requests();
+    }
 }
 
 impl Handler<Predict> for Predictor {

@@ -4,15 +4,28 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use thiserror::Error;
+use thread_priority::{ThreadPriority, ThreadPriorityValue};
 use tokio::sync::oneshot;
-use tracing::error;
+use tracing::{debug, error};
 
 /// A computation panicked; its text is in the log.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("the computation panicked")]
 pub struct Panicked;
 
-/// At most `jobs` cores, whatever is computed.
+/// Makes the current thread give way to threads that answer requests: for whatever can wait a moment. Where the system
+/// does not allow it, the thread goes on as it is.
+pub fn yield_to_requests() {
+    let background = ThreadPriorityValue::try_from(BACKGROUND);
+    if let Err(reason) = background.map(|value| ThreadPriority::Crossplatform(value).set_for_current()) {
+        debug!(?reason, "a background thread keeps its priority");
+    }
+}
+
+/// Well below the default of 50.
+const BACKGROUND: u8 = 25;
+
+/// At most `jobs` cores, whatever is computed, and only what requests leave of them.
 #[derive(Debug)]
 pub struct ComputePool {
     pool: ThreadPool,
@@ -28,6 +41,7 @@ impl ComputePool {
         let pool = ThreadPoolBuilder::new()
             .num_threads(jobs.max(1))
             .thread_name(|number| format!("compute-{number}"))
+            .start_handler(|_| yield_to_requests())
             // Without a handler rayon ends the process.
             .panic_handler(|_| error!("a computation panicked outside a job"))
             .build()?;

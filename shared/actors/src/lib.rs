@@ -9,7 +9,7 @@ mod model_follower;
 mod outlet;
 mod shutdown;
 
-pub use compute_pool::{ComputePool, Panicked};
+pub use compute_pool::{ComputePool, Panicked, yield_to_requests};
 pub use guard::{Guard, GuardPolicy, Guarded};
 pub use heartbeat::{Heartbeat, Vitals};
 pub use lifecycle::{Observe, Shutdown};
