@@ -15,6 +15,8 @@ pub mod pipeline_test;
 pub mod ranker;
 pub mod signals;
 pub mod split;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
