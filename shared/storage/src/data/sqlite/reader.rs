@@ -266,7 +266,6 @@ impl Reader {
         self.rows(&self.sql.list_items, params![from, row_limit(limit)], decode::item)
     }
 
-<<<<<<< HEAD
     pub fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>> {
         let from = i64::try_from(from).unwrap_or(i64::MAX);
         self.rows(&self.sql.items_by_arrival, params![from, row_limit(limit)], |row| {
@@ -274,14 +273,6 @@ impl Reader {
         })
     }
 
-    pub fn user_feedback(&self, id: &UserId, until: Option<Timestamp>, limit: i64) -> Result<Vec<Feedback>> {
-        let parameters = params![id.as_str(), latest(until), limit];
-        let mut rows = self.rows(&self.sql.user_feedback, parameters, decode::feedback)?;
-        rows.sort_unstable_by(|one, other| {
-            (&one.feedback_type, &one.item_id).cmp(&(&other.feedback_type, &other.item_id))
-        });
-        Ok(rows)
-=======
     /// The feedback of a user; `None` if it is more than `limit`.
     pub fn user_feedback(
         &self,
@@ -295,7 +286,6 @@ impl Reader {
         }
         settle(&mut rows, until, |row| (row.feedback_type.clone(), row.item_id.clone()));
         Ok(Some(rows))
->>>>>>> storage
     }
 
     pub fn users_feedback(&self, ids: &[UserId], until: Option<Timestamp>) -> Result<Vec<Feedback>> {
