@@ -135,7 +135,8 @@ impl<'a> SnapshotWriter<'a> {
 
     fn add(&mut self, name: &str, dtype: Dtype, shape: &[usize], data: Cow<'a, [u8]>) -> Result<(), SnapshotError> {
         let unwritable = |reason| Err(SnapshotError::Unwritable { name: name.to_owned(), reason });
-        if shape.iter().product::<usize>() * dtype.bitsize() / 8 != data.len() {
+        let elements = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length));
+        if elements.and_then(|elements| elements.checked_mul(dtype.bitsize() / 8)) != Some(data.len()) {
             return unwritable("the shape does not hold as many elements");
         }
         if self.tensors.contains_key(name) {
@@ -176,8 +177,14 @@ impl<'a> SnapshotWriter<'a> {
 #[derive(Clone, Debug)]
 pub struct Snapshot<B> {
     bytes: B,
+    head: Head,
+}
+
+#[derive(Clone, Debug)]
+struct Head {
     kind: String,
     manifest: Value,
+    digest: String,
     tensors: BTreeMap<String, Place>,
 }
 
@@ -196,31 +203,37 @@ impl<B: AsRef<[u8]>> Snapshot<B> {
     ///
     /// [`SnapshotError`] says what is wrong with the bytes.
     pub fn open(bytes: B) -> Result<Self, SnapshotError> {
-        let (kind, manifest, tensors) = verify(bytes.as_ref())?;
-        Ok(Self { bytes, kind, manifest, tensors })
+        let head = verify(bytes.as_ref())?;
+        Ok(Self { bytes, head })
+    }
+
+    /// The digest in lower-case hexadecimal: equal for equal content, whatever the order of the metadata's keys.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.head.digest
     }
 
     /// What the writer said it is.
     #[must_use]
     pub fn kind(&self) -> &str {
-        &self.kind
+        &self.head.kind
     }
 
     /// The writer's manifest.
     #[must_use]
     pub fn manifest(&self) -> &Value {
-        &self.manifest
+        &self.head.manifest
     }
 
     /// Names of all tensors, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        self.head.tensors.keys().map(String::as_str)
     }
 
     /// Whether there is a tensor of this name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
+        self.head.tensors.contains_key(name)
     }
 
     /// Shape of a tensor.
@@ -270,7 +283,7 @@ impl<B: AsRef<[u8]>> Snapshot<B> {
     }
 
     fn place(&self, name: &str) -> Result<&Place, SnapshotError> {
-        self.tensors.get(name).ok_or_else(|| SnapshotError::Missing(name.to_owned()))
+        self.head.tensors.get(name).ok_or_else(|| SnapshotError::Missing(name.to_owned()))
     }
 
     fn typed(&self, name: &str, dtype: Dtype) -> Result<&Place, SnapshotError> {
@@ -296,8 +309,6 @@ impl<B: AsRef<[u8]>> Snapshot<B> {
     }
 }
 
-type Head = (String, Value, BTreeMap<String, Place>);
-
 fn verify(bytes: &[u8]) -> Result<Head, SnapshotError> {
     let foreign = |error: safetensors::SafeTensorError| SnapshotError::NotASnapshot(error.to_string());
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(foreign)?;
@@ -318,7 +329,8 @@ fn verify(bytes: &[u8]) -> Result<Head, SnapshotError> {
     let mut views = tensors.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
     let views: Vec<(&str, TensorView)> = views.iter().map(|(name, view)| (name.as_str(), view.clone())).collect();
-    if digest(&kind, &manifest, &views) != field("ulex.digest")? {
+    let digest = digest(&kind, &manifest, &views);
+    if digest != field("ulex.digest")? {
         return Err(SnapshotError::Damaged("the digest does not match".to_owned()));
     }
     let manifest = serde_json::from_str(&manifest).map_err(|error| SnapshotError::Damaged(error.to_string()))?;
@@ -328,7 +340,7 @@ fn verify(bytes: &[u8]) -> Result<Head, SnapshotError> {
         Place { dtype: view.dtype(), shape: view.shape().to_vec(), start, end: start + view.data().len() }
     };
     let tensors = views.iter().map(|(name, view)| ((*name).to_owned(), place(view))).collect();
-    Ok((kind, manifest, tensors))
+    Ok(Head { kind, manifest, digest, tensors })
 }
 
 /// Hex digest of tensors in order of their names; see the module.
@@ -392,8 +404,10 @@ mod tests {
     }
 
     #[test]
-    fn the_same_content_gives_the_same_bytes() {
-        assert_eq!(Snapshot::open(sample()).unwrap().manifest(), Snapshot::open(sample()).unwrap().manifest());
+    fn the_same_content_has_the_same_digest() {
+        assert_eq!(Snapshot::open(sample()).unwrap().digest(), Snapshot::open(sample()).unwrap().digest());
+        let other = SnapshotWriter::new("test").finish(&json!({})).unwrap();
+        assert_ne!(Snapshot::open(other).unwrap().digest(), Snapshot::open(sample()).unwrap().digest());
     }
 
     #[test]
