@@ -133,7 +133,13 @@ impl<'a> SnapshotWriter<'a> {
         self.add(name, Dtype::F32, shape, Cow::Owned(bytemuck::cast_slice(data).to_vec()))
     }
 
-    fn add(&mut self, name: &str, dtype: Dtype, shape: &[usize], data: Cow<'a, [u8]>) -> Result<(), SnapshotError> {
+    fn add(
+        &mut self,
+        name: &str,
+        dtype: Dtype,
+        shape: &[usize],
+        data: Cow<'a, [u8]>,
+    ) -> Result<(), SnapshotError> {
         let unwritable = |reason| Err(SnapshotError::Unwritable { name: name.to_owned(), reason });
         let elements = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length));
         if elements.and_then(|elements| elements.checked_mul(dtype.bitsize() / 8)) != Some(data.len()) {
@@ -316,7 +322,8 @@ fn verify(bytes: &[u8]) -> Result<Head, SnapshotError> {
     if head.get("ulex").map(String::as_str) != Some(MAGIC) {
         return Err(SnapshotError::NotASnapshot("the metadata lack our magic".to_owned()));
     }
-    let field = |key: &str| head.get(key).cloned().ok_or_else(|| SnapshotError::Damaged(format!("{key} is missing")));
+    let field =
+        |key: &str| head.get(key).cloned().ok_or_else(|| SnapshotError::Damaged(format!("{key} is missing")));
     let found: u32 = field("ulex.version")?.parse().map_err(|_ignored: std::num::ParseIntError| {
         SnapshotError::Damaged("the version is not a number".to_owned())
     })?;
@@ -324,16 +331,19 @@ fn verify(bytes: &[u8]) -> Result<Head, SnapshotError> {
         return Err(SnapshotError::TooNew { found });
     }
     // The length of the data is checked here; a file that lost its end stops at this point.
-    let tensors = SafeTensors::deserialize(bytes).map_err(|error| SnapshotError::Damaged(error.to_string()))?;
+    let tensors =
+        SafeTensors::deserialize(bytes).map_err(|error| SnapshotError::Damaged(error.to_string()))?;
     let (kind, manifest) = (field("ulex.kind")?, field("ulex.manifest")?);
     let mut views = tensors.tensors();
     views.sort_by(|a, b| a.0.cmp(&b.0));
-    let views: Vec<(&str, TensorView)> = views.iter().map(|(name, view)| (name.as_str(), view.clone())).collect();
+    let views: Vec<(&str, TensorView)> =
+        views.iter().map(|(name, view)| (name.as_str(), view.clone())).collect();
     let digest = digest(&kind, &manifest, &views);
     if digest != field("ulex.digest")? {
         return Err(SnapshotError::Damaged("the digest does not match".to_owned()));
     }
-    let manifest = serde_json::from_str(&manifest).map_err(|error| SnapshotError::Damaged(error.to_string()))?;
+    let manifest =
+        serde_json::from_str(&manifest).map_err(|error| SnapshotError::Damaged(error.to_string()))?;
     let base = bytes.as_ptr() as usize;
     let place = |view: &TensorView| {
         let start = view.data().as_ptr() as usize - base;
@@ -427,7 +437,10 @@ mod tests {
 
     #[test]
     fn a_newer_version_asks_for_an_update() {
-        let head = HashMap::from([("ulex".to_owned(), MAGIC.to_owned()), ("ulex.version".to_owned(), "2".to_owned())]);
+        let head = HashMap::from([
+            ("ulex".to_owned(), MAGIC.to_owned()),
+            ("ulex.version".to_owned(), "2".to_owned()),
+        ]);
         let newer = safetensors::serialize(Vec::<(String, TensorView)>::new(), Some(head)).unwrap();
         assert_eq!(Snapshot::open(newer).unwrap_err(), SnapshotError::TooNew { found: 2 });
     }

@@ -11,7 +11,7 @@
 //! Mean NDCG is a step function, so there is no gradient: coordinate ascent. From every single source and from equal weights, one weight at a
 //! time is tried on a grid of shares from 0 to 1 (the others keep their proportions), the best step is taken, the grid is narrowed when nothing improves.
 //! Only improvements are taken and every single source is a starting point, so on the given users **the blend is never below the best
-//! single source**; with one source, or if blending gains nothing, it is that source. Ties are broken as [`best_first`](crate::top_k::best_first)
+//! single source**; with one source, or if blending gains no more than chance would, it is that source. Ties are broken as [`best_first`](crate::top_k::best_first)
 //! does. Deterministic for any number of threads: users are scored in parallel and summed in order.
 //!
 //! Cost: about `300 · users · candidates · sources` multiplications; some thousand users are enough.
@@ -80,13 +80,14 @@ impl Standardisation {
 pub struct BlendParams {
     /// Length of the list that is judged.
     pub k: usize,
-    /// Improvement of the mean NDCG below which a blend is not worth it and the best single source is kept.
-    pub min_gain: f64,
+    /// A blend is kept only if it gains more than this many standard errors of the paired difference to the best single source:
+    /// weights are chosen on these users, so a small gain is as likely luck.
+    pub min_standard_errors: f64,
 }
 
 impl Default for BlendParams {
     fn default() -> Self {
-        Self { k: 10, min_gain: 1e-4 }
+        Self { k: 10, min_standard_errors: 2.0 }
     }
 }
 
@@ -156,18 +157,37 @@ impl BlendData {
     }
 
     fn mean_ndcg(&self, standard: &[Vec<f32>], weights: &[f32], k: usize) -> f64 {
+        mean(&self.ndcg_per_user(standard, weights, k))
+    }
+
+    fn ndcg_per_user(&self, standard: &[Vec<f32>], weights: &[f32], k: usize) -> Vec<f64> {
         let ndcg = |mixed: &mut Vec<f32>, (user, standard): (&BlendUser, &Vec<f32>)| {
             let n = user.relevant.len();
             mixed.clear();
             mixed.resize(n, 0.0);
-            for (&weight, scores) in weights.iter().zip(standard.chunks_exact(n.max(1))).filter(|&(&weight, _)| weight > 0.0) {
+            for (&weight, scores) in
+                weights.iter().zip(standard.chunks_exact(n.max(1))).filter(|&(&weight, _)| weight > 0.0)
+            {
                 mixed.iter_mut().zip(scores).for_each(|(mixed, score)| *mixed += weight * score);
             }
             user.ndcg(mixed, k)
         };
-        let scores: Vec<f64> = self.users.par_iter().zip(standard).map_init(Vec::new, ndcg).collect();
-        scores.iter().sum::<f64>() / self.users.len().max(1) as f64
+        self.users.par_iter().zip(standard).map_init(Vec::new, ndcg).collect()
     }
+
+    /// Gain of a blend over another in standard errors of the paired difference.
+    fn standard_errors(&self, blend: &Blend, other: &Blend, k: usize) -> f64 {
+        let per_user =
+            |blend: &Blend| self.ndcg_per_user(&self.standardised(blend.standardisation), &blend.weights, k);
+        let gains: Vec<f64> = per_user(blend).iter().zip(per_user(other)).map(|(a, b)| a - b).collect();
+        let gain = mean(&gains);
+        let variance = mean(&gains.iter().map(|other| (other - gain).powi(2)).collect::<Vec<_>>());
+        gain / (variance / gains.len() as f64).sqrt().max(f64::MIN_POSITIVE)
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
 }
 
 impl BlendUser {
@@ -180,8 +200,10 @@ impl BlendUser {
         }
         let discount = |rank: usize| 1.0 / ((rank + 2) as f64).log2();
         let ranked = best.into_sorted().into_iter().enumerate();
-        let gain: f64 =
-            ranked.filter(|(_, scored)| self.relevant[scored.index as usize]).map(|(rank, _)| discount(rank)).sum();
+        let gain: f64 = ranked
+            .filter(|(_, scored)| self.relevant[scored.index as usize])
+            .map(|(rank, _)| discount(rank))
+            .sum();
         gain / (0..self.n_relevant.min(k)).map(discount).sum::<f64>().max(f64::MIN_POSITIVE)
     }
 }
@@ -232,10 +254,13 @@ impl Blend {
             let score = |weights: &[f32]| data.mean_ndcg(&standard, weights, params.k);
             for start in singles.iter().map(|blend| &blend.weights).chain([&equal]) {
                 let (ndcg, weights) = ascend(start.clone(), &score);
-                if ndcg > best.0.max(single[first] + params.min_gain) {
+                if ndcg > best.0 {
                     best = (ndcg, Self { weights, standardisation });
                 }
             }
+        }
+        if data.standard_errors(&best.1, &singles[first], params.k) <= params.min_standard_errors {
+            best = (single[first], singles[first].clone());
         }
         FittedBlend { ndcg: best.0, blend: best.1, single }
     }
@@ -283,12 +308,16 @@ fn ascend(mut weights: Vec<f32>, score: &impl Fn(&[f32]) -> f64) -> (f64, Vec<f3
 
 /// The weights with one of them set and the others keeping their proportions; equal ones if there were none.
 fn with_share(weights: &[f32], source: usize, share: f32) -> Vec<f32> {
-    let others: f32 = weights.iter().enumerate().filter(|&(other, _)| other != source).map(|(_, weight)| weight).sum();
+    let others: f32 =
+        weights.iter().enumerate().filter(|&(other, _)| other != source).map(|(_, weight)| weight).sum();
     let spread = |weight: f32| match others > 0.0 {
         true => weight / others * (1.0 - share),
         false => (1.0 - share) / (weights.len() - 1).max(1) as f32,
     };
-    let mixed = weights.iter().enumerate().map(|(other, &weight)| if other == source { share } else { spread(weight) });
+    let mixed = weights
+        .iter()
+        .enumerate()
+        .map(|(other, &weight)| if other == source { share } else { spread(weight) });
     let mut mixed: Vec<f32> = mixed.collect();
     if weights.len() == 1 {
         mixed[0] = 1.0;

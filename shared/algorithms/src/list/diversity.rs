@@ -18,15 +18,18 @@ pub fn maximal_marginal_relevance(
     similarity: impl Fn(u32, u32) -> f32,
 ) -> Vec<Scored> {
     let finite = candidates.iter().map(|scored| scored.score).filter(|score| score.is_finite());
-    let (low, high) = finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+    let (low, high) =
+        finite.fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
     let scale = if high > low { 1.0 / (high - low) } else { 0.0 };
     // What is left: position, relevance, similarity to the nearest that is picked.
-    let relevance = |scored: &Scored| if scored.score.is_finite() { (scored.score - low) * scale } else { 0.0 };
+    let relevance =
+        |scored: &Scored| if scored.score.is_finite() { (scored.score - low) * scale } else { 0.0 };
     let mut rest: Vec<(usize, f32, f32)> =
         candidates.iter().enumerate().map(|(position, scored)| (position, relevance(scored), 0.0)).collect();
     let mut picked = Vec::new();
     while picked.len() < k && !rest.is_empty() {
-        let value = |&(_, relevance, nearest): &(usize, f32, f32)| lambda * relevance - (1.0 - lambda) * nearest;
+        let value =
+            |&(_, relevance, nearest): &(usize, f32, f32)| lambda * relevance - (1.0 - lambda) * nearest;
         let mut best = 0;
         for (at, entry) in rest.iter().enumerate() {
             if value(entry) > value(&rest[best]) {
@@ -56,7 +59,10 @@ mod tests {
     }
 
     fn picked(lambda: f32, k: usize) -> Vec<u32> {
-        maximal_marginal_relevance(&candidates(), k, lambda, same_ten).iter().map(|scored| scored.index).collect()
+        maximal_marginal_relevance(&candidates(), k, lambda, same_ten)
+            .iter()
+            .map(|scored| scored.index)
+            .collect()
     }
 
     #[test]
