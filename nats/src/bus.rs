@@ -271,7 +271,12 @@ fn encode<T: Serialize>(subject: &str, value: &T) -> Result<Bytes, BusError> {
     encoded.map(Bytes::from).map_err(|source| BusError::Malformed { subject: subject.to_owned(), source })
 }
 
-fn decode<P: Payload>(message: &Message) -> Result<P, BusError> {
+/// Reads a message that arrived in bytes.
+///
+/// # Errors
+///
+/// [`BusError::Malformed`] or [`BusError::Schema`]: it says something this version does not understand.
+pub fn decode<P: Payload>(message: &Message) -> Result<P, BusError> {
     match message.headers.get(SCHEMA_HEADER) {
         Some(found) if found != P::SCHEMA => Err(BusError::Schema {
             subject: message.subject.clone(),

@@ -1,1 +1,11 @@
-//! Placeholder.
+//! The master role: owns the training data, fits models, decides which one is live, and plans refreshes.
+
+pub mod dataset;
+pub mod gate;
+pub mod membership;
+pub mod planner;
+pub mod registry;
+pub mod schedule;
+pub mod task_board;
+pub mod trainer;
+pub mod training;

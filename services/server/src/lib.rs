@@ -1,1 +1,24 @@
-//! Placeholder.
+//! The server role: Gorse's REST API over a [`Backend`].
+//!
+//! [`routes`] is everything as one actix service, [`server::start`] a server around it. The wire contract is
+//! Gorse's, except for its defects: see the crate's tests and the project's list of known differences.
+
+mod api;
+pub mod backend;
+mod decode;
+#[cfg(test)]
+mod double;
+mod encode;
+mod error;
+pub mod gateway;
+mod http;
+pub mod ingest;
+pub mod live_backend;
+pub mod server;
+pub mod settings;
+
+pub use api::{ApiState, openapi_json, routes};
+pub use backend::{Backend, BackendError, ListQuery, Receipt, ScoredItem};
+pub use error::ApiError;
+pub use http::service::{Api, ApiService};
+pub use settings::ApiSettings;

@@ -41,7 +41,12 @@ impl Interactions {
     /// Wraps arrays that are in this form already, for example read back from a file; `None` if they are not:
     /// offsets must start at 0, ascend and end at the number of entries; columns must be below `n_cols`.
     #[must_use]
-    pub fn from_parts(offsets: Vec<u64>, columns: Vec<u32>, weights: Vec<f32>, n_cols: usize) -> Option<Self> {
+    pub fn from_parts(
+        offsets: Vec<u64>,
+        columns: Vec<u32>,
+        weights: Vec<f32>,
+        n_cols: usize,
+    ) -> Option<Self> {
         let sound = offsets.first() == Some(&0)
             && offsets.last().is_some_and(|&last| last == columns.len() as u64)
             && offsets.is_sorted()

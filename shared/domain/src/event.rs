@@ -17,7 +17,7 @@ pub enum FeedbackMode {
 
 /// A validated request to change the data. Applied as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Event {
     /// Insert users, or replace their labels and comment. Of duplicates inside one event the first counts.
     PutUsers {
@@ -87,7 +87,7 @@ pub enum Event {
 /// What an applied event changed: keys, not values, so that a change may be delivered twice. Whoever
 /// follows the data reads the present state of what is named here.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// These users were inserted, replaced or patched.
     Users {

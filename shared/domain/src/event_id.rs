@@ -16,7 +16,9 @@ pub struct EventId(SmolStr);
 
 /// A string that cannot be an event id.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("an event id must be 1 to {MAX_EVENT_ID_LENGTH} bytes without control characters, got {length} bytes")]
+#[error(
+    "an event id must be 1 to {MAX_EVENT_ID_LENGTH} bytes without control characters, got {length} bytes"
+)]
 pub struct EventIdError {
     /// Length of the rejected string.
     length: usize,

@@ -1,16 +1,22 @@
 //! Users, items and feedback: the nouns every other crate speaks in. No IO, no async, no threads.
 
+pub mod cursor;
 pub mod event;
 pub mod event_id;
+pub mod expression;
 pub mod feedback;
+pub mod feedback_filter;
 pub mod item;
+pub mod labels;
 pub mod tenant;
 pub mod timestamp;
 pub mod user;
 
 pub use event::{Change, Event, FeedbackMode};
 pub use event_id::EventId;
+pub use expression::Expression;
 pub use feedback::{Feedback, FeedbackKey};
+pub use feedback_filter::FeedbackFilter;
 pub use item::{Item, ItemId, ItemPatch};
 pub use tenant::TenantId;
 pub use timestamp::{Timestamp, TimestampError};

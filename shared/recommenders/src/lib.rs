@@ -1,1 +1,11 @@
-//! Placeholder.
+//! From a user and a request to a list, over storage traits.
+//!
+//! [`service::Recommender`] is what everybody calls; [`pipeline`] is the computation itself.
+
+pub mod catalogue;
+pub mod history;
+pub mod live;
+pub mod pipeline;
+pub mod plan;
+pub mod request;
+pub mod service;

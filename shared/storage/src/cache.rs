@@ -8,7 +8,12 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use ulex_domain::{ItemId, Timestamp, UserId};
 
+pub use memory::MemoryCache;
+
 use crate::StorageError;
+use crate::address::Address;
+
+mod memory;
 
 /// Counts the changes of one user. A list computed before a change must not overwrite what came after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,8 +32,9 @@ pub struct UserEntry {
     pub stale_at: Option<Timestamp>,
     /// Best first, without what the user has seen.
     pub items: Vec<(ItemId, f32)>,
-    /// Everything that must not be recommended to the user.
-    pub excluded: Vec<ItemId>,
+    /// State of the catalogue it was made from; a list that is nothing but an order of the catalogue is stale when
+    /// the catalogue has changed.
+    pub catalogue: u64,
 }
 
 /// What [`CacheStore::user`] finds.
@@ -46,6 +52,11 @@ pub trait CacheStore: Send + Sync + 'static {
     /// The user's entry and mark, in one round trip.
     async fn user(&self, id: &UserId) -> Result<UserView, StorageError>;
 
+    /// The same if the store can answer without waiting; `None` says: ask [`CacheStore::user`].
+    fn user_now(&self, _id: &UserId) -> Option<UserView> {
+        None
+    }
+
     /// Stores an entry unless the user changed since `mark` was read; says whether it was stored.
     async fn put_user(&self, id: &UserId, entry: UserEntry, mark: Mark) -> Result<bool, StorageError>;
 
@@ -57,4 +68,24 @@ pub trait CacheStore: Send + Sync + 'static {
 
     /// Whether the store can be reached.
     async fn ping(&self) -> Result<(), StorageError>;
+}
+
+/// Opens the cache that `url` names, bounded to about `max_bytes` where this process holds it.
+///
+/// `memory://` is the cache in this process. `sqlite://` means the same: what can be computed again is not
+/// worth a disk write, so a configuration that names a SQLite cache gets the embedded one.
+///
+/// # Errors
+///
+/// [`StorageError::UnknownScheme`] for every other scheme.
+pub fn open(url: &str, max_bytes: usize) -> Result<Arc<dyn CacheStore>, StorageError> {
+    let address = Address::parse(url);
+    match address.scheme {
+        "memory" | "sqlite" => Ok(Arc::new(MemoryCache::new(max_bytes))),
+
+        other => Err(StorageError::UnknownScheme {
+            scheme: other.to_owned(),
+            available: "memory:// (sqlite:// means the same)",
+        }),
+    }
 }

@@ -1,10 +1,32 @@
 //! The system of record.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use smol_str::SmolStr;
+use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Event, EventId, Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
 
+pub use memory::MemoryStore;
+#[cfg(feature = "sqlite")]
+pub use sqlite::{SqliteSettings, SqliteStore};
+
 use crate::StorageError;
+use crate::address::Address;
+
+mod memory;
+mod search_text;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+mod validate;
+
+/// How long the id of an event is kept at least.
+const LEDGER_NANOS: i64 = 24 * 60 * 60 * 1_000_000_000;
+
+#[cfg(feature = "sqlite")]
+const AVAILABLE: &str = "sqlite://path and memory://";
+#[cfg(not(feature = "sqlite"))]
+const AVAILABLE: &str = "memory:// (it was built without sqlite)";
 
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +86,11 @@ pub trait DataStore: Send + Sync + 'static {
     /// Up to `limit` items with ids at or above `from`, by ascending bytes of the id; `None` starts at the first.
     async fn list_items(&self, from: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StorageError>;
 
+    /// Up to `limit` items with a number at or above `from`, by ascending number: the order in which they came, where the
+    /// backend keeps it; an item that is replaced keeps its number. Whoever wants all of them goes on after the
+    /// last number.
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError>;
+
     /// Up to `limit` items whose text holds any of the words of `query`, best match first. The text is what
     /// the columns given to [`DataStore::set_search_columns`] name. Hidden items are found.
     async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError>;
@@ -74,13 +101,25 @@ pub trait DataStore: Send + Sync + 'static {
     async fn set_search_columns(&self, columns: &[String]) -> Result<(), StorageError>;
 
     /// All feedback of a user with `timestamp <= until` (`None`: all), by (type, item) bytes.
-    async fn user_feedback(&self, id: &UserId, until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+    async fn user_feedback(
+        &self,
+        id: &UserId,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Feedback>, StorageError>;
 
     /// All feedback of several users with `timestamp <= until`, one call for many, in any order.
-    async fn users_feedback(&self, ids: &[UserId], until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+    async fn users_feedback(
+        &self,
+        ids: &[UserId],
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Feedback>, StorageError>;
 
     /// All feedback of an item with `timestamp <= until` (`None`: all), by (type, user) bytes.
-    async fn item_feedback(&self, id: &ItemId, until: Option<Timestamp>) -> Result<Vec<Feedback>, StorageError>;
+    async fn item_feedback(
+        &self,
+        id: &ItemId,
+        until: Option<Timestamp>,
+    ) -> Result<Vec<Feedback>, StorageError>;
 
     /// All feedback of a pair, of whatever time, by type.
     async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>, StorageError>;
@@ -129,4 +168,79 @@ pub struct FeedbackRow<'a> {
     pub timestamp: Timestamp,
     /// Last time.
     pub updated: Timestamp,
+}
+
+impl<'a> From<&'a Feedback> for FeedbackRow<'a> {
+    fn from(row: &'a Feedback) -> Self {
+        Self {
+            feedback_type: row.feedback_type.as_str(),
+            user_id: row.user_id.as_str(),
+            item_id: row.item_id.as_str(),
+            value: row.value,
+            timestamp: row.timestamp,
+            updated: row.updated,
+        }
+    }
+}
+
+/// What [`Event::SetCategory`] does to an item; removing the last category leaves an empty list.
+fn set_category(item: &mut Item, category: &str, present: bool) {
+    if !present {
+        item.categories.iter_mut().for_each(|categories| categories.retain(|other| other != category));
+        return;
+    }
+    let categories = item.categories.get_or_insert_default();
+    if !categories.iter().any(|other| other == category) {
+        categories.push(category.to_owned());
+    }
+}
+
+/// What [`Event::PutFeedback`] changed: what it created, then the pairs it wrote.
+fn feedback_changes(
+    user_ids: Vec<UserId>,
+    items: Vec<ItemState>,
+    pairs: Vec<(UserId, ItemId)>,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if !user_ids.is_empty() {
+        changes.push(Change::Users { user_ids });
+    }
+    if !items.is_empty() {
+        changes.push(Change::Items { items });
+    }
+    if !pairs.is_empty() {
+        changes.push(Change::Feedback { pairs });
+    }
+    changes
+}
+
+/// The user that is created for an id that feedback names and nobody has described yet.
+fn bare_user(user_id: UserId) -> User {
+    User { user_id, labels: serde_json::Value::Null, comment: String::new() }
+}
+
+/// Opens the store that `url` names and brings its tables up to date; every table name begins with
+/// `table_prefix`.
+///
+/// `sqlite://path?max_page_count=n` is a file, created with its directory if absent; `memory://` keeps
+/// everything in this process and forgets it at the end.
+///
+/// # Errors
+///
+/// [`StorageError::UnknownScheme`] if this build has no such backend, else what the backend answers: a file
+/// of a newer version, a damaged file or one of another program is `Rejected`.
+pub async fn open(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    let address = Address::parse(url);
+    match address.scheme {
+        "memory" => Ok(Arc::new(MemoryStore::new())),
+        #[cfg(feature = "sqlite")]
+        "sqlite" => {
+            let settings = SqliteSettings::new(&address, table_prefix);
+            Ok(Arc::new(SqliteStore::open(settings).await?))
+        }
+        other => {
+            let scheme = other.to_owned();
+            Err(StorageError::UnknownScheme { scheme, available: AVAILABLE })
+        }
+    }
 }

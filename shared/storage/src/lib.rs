@@ -3,7 +3,10 @@
 //! [`data`] is the system of record and [`cache`] what can be computed again; one trait and one file per
 //! backend. Backends are chosen by URL in [`data::open`] and [`cache::open`], the only places that know them all.
 
+mod address;
 pub mod cache;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod data;
 mod error;
 

@@ -1,0 +1,95 @@
+//! Talking to the program as a web application would.
+
+use serde_json::Value;
+use ulex_launcher::http_client::HttpClient;
+pub use ulex_launcher::http_client::{Answer, HttpError};
+
+/// One connection to one server. The methods that return values stop the test on any other answer than 200.
+pub struct Client(HttpClient);
+
+impl Client {
+    /// Will talk to `base_url`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that is no address.
+    #[must_use]
+    pub fn new(base_url: &str) -> Self {
+        Self(HttpClient::new(base_url).unwrap())
+    }
+
+    /// Sends any request and returns any answer.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`] if there is none; the request may have had its effect.
+    pub fn send(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Result<Answer, HttpError> {
+        self.0.send(method, path, headers, body)
+    }
+
+    /// Sends JSON and returns any answer.
+    ///
+    /// # Errors
+    ///
+    /// [`HttpError`] if there is none; the request may have had its effect.
+    pub fn send_json(&mut self, method: &str, path: &str, body: &Value) -> Result<Answer, HttpError> {
+        self.0.send_json(method, path, body)
+    }
+
+    /// `GET path`, as JSON.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless the answer is 200 and JSON.
+    pub fn get(&mut self, path: &str) -> Value {
+        let answer = self.0.get(path).unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
+        answer.json().unwrap_or_else(|error| panic!("GET {path}: {error}: {}", answer.text()))
+    }
+
+    /// `POST path`.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless the answer is 200.
+    pub fn post(&mut self, path: &str, body: &Value) {
+        let answer =
+            self.send_json("POST", path, body).unwrap_or_else(|error| panic!("POST {path}: {error}"));
+        assert_eq!(answer.status, 200, "POST {path}: {}", answer.text());
+    }
+
+    /// The status of `GET path`; `None` if nobody answers.
+    pub fn status(&mut self, path: &str) -> Option<u16> {
+        self.0.get(path).ok().map(|answer| answer.status)
+    }
+
+    /// Item ids of `GET /api/recommend/{user}?n={n}`.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless the answer is a list of strings.
+    pub fn recommend(&mut self, user: &str, n: usize) -> Vec<String> {
+        let list = self.get(&format!("/api/recommend/{user}?n={n}"));
+        serde_json::from_value(list.clone()).unwrap_or_else(|error| panic!("{error}: {list}"))
+    }
+
+    /// Ids of a list of scored things, such as neighbours.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless the answer is a list of objects with `Id`.
+    pub fn scored(&mut self, path: &str) -> Vec<String> {
+        let list = self.get(path);
+        let entries = list.as_array().unwrap_or_else(|| panic!("{path}: {list}"));
+        entries
+            .iter()
+            .map(|entry| entry["Id"].as_str().unwrap_or_else(|| panic!("{path}: {list}")).to_owned())
+            .collect()
+    }
+}

@@ -1,0 +1,94 @@
+//! Clients written for Gorse get the answers they expect: recorded requests are sent again, in the order recorded.
+
+use std::path::Path;
+use std::time::Duration;
+
+use ulex_integration_tests::datasets::{conformance_dir, movielens_100k};
+use ulex_integration_tests::recording::{self, Case};
+use ulex_integration_tests::{Client, Ulex, wait_until};
+
+/// Recordings in the order in which they were made; the last one stores what no other expects.
+const RECORDINGS: [&str; 8] =
+    ["http", "users", "items", "timestamps", "feedback", "lists", "dashboard", "empty-ids"];
+
+/// Differences that are meant, with their reasons.
+const KNOWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/known.jsonl");
+
+/// Lists that are there once a training cycle is complete.
+const TRAINED: [&str; 5] = [
+    "/api/item/1/neighbors?n=1",
+    "/api/user/1/neighbors?n=1",
+    "/api/non-personalized/popular?n=1",
+    "/api/collaborative-filtering/1?n=1",
+    "/api/latest?n=1",
+];
+
+fn wait_for_models(client: &mut Client) {
+    for path in TRAINED {
+        wait_until(path, Duration::from_secs(180), || {
+            client.get(path).as_array().is_some_and(|list| !list.is_empty())
+        });
+    }
+}
+
+/// Replays one recording; its unexplained differences as text, and how many cases were equal and known.
+fn replay(cases: &[Case], client: &mut Client) -> (Vec<String>, usize, Vec<String>) {
+    let known = recording::known(Path::new(KNOWN));
+    let (mut open, mut equal, mut used) = (Vec::new(), 0, Vec::new());
+    for case in cases {
+        let differences = case.replay(client);
+        if differences.is_empty() {
+            equal += 1;
+        } else if known.contains_key(&case.name) {
+            used.push(case.name.clone());
+        } else {
+            open.push(format!(
+                "{}: {} {}\n    {}",
+                case.name,
+                case.method,
+                case.path,
+                differences.join("\n    ")
+            ));
+        }
+    }
+    (open, equal, used)
+}
+
+#[test]
+#[ignore = "needs ULEX_DATA_DIR and ULEX_CONFORMANCE_DIR"]
+fn recorded_requests_get_their_recorded_answers() {
+    let folder = conformance_dir();
+    let config = std::fs::read_to_string(folder.join("gorse.toml"))
+        .unwrap_or_else(|error| panic!("{}: {error}; set ULEX_CONFORMANCE_DIR", folder.display()));
+    let mut ulex = Ulex::configured(&config);
+    movielens_100k().load(&mut ulex.client());
+    ulex.stop();
+    ulex.restart();
+    let mut client = ulex.client();
+    wait_for_models(&mut client);
+
+    let (mut cases, mut equal, mut open, mut used) = (0, 0, Vec::new(), Vec::new());
+    for name in RECORDINGS {
+        let recorded = recording::cases(&folder.join(format!("{name}.jsonl")));
+        let (differences, same, known) = replay(&recorded, &mut client);
+        eprintln!(
+            "{name}: {} cases, {same} equal, {} known, {} open",
+            recorded.len(),
+            known.len(),
+            differences.len()
+        );
+        cases += recorded.len();
+        equal += same;
+        open.extend(differences);
+        used.extend(known);
+    }
+    eprintln!(
+        "{cases} cases, {equal} equal, {} different for a known reason, {} different",
+        used.len(),
+        open.len()
+    );
+    assert!(open.is_empty(), "{} of {cases} cases differ:\n{}", open.len(), open.join("\n"));
+    let stale: Vec<String> =
+        recording::known(Path::new(KNOWN)).into_keys().filter(|name| !used.contains(name)).collect();
+    assert!(stale.is_empty(), "these are equal by now, remove them from known.jsonl: {stale:?}");
+}

@@ -1,0 +1,72 @@
+# Everything a person or a pipeline does here. `./justw` alone lists it.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# Where the public data sets are, for the tests and benchmarks that need them.
+export ULEX_DATA_DIR := env("ULEX_DATA_DIR", justfile_directory() / "../shared/data")
+
+[private]
+default:
+    @just --justfile {{ justfile() }} --list --unsorted
+
+# Load a synthetic shop, train on it, serve it and show what it recommends.
+demo *arguments:
+    cargo run --quiet --release --locked --package ulex-launcher --bin ulex -- demo {{ arguments }}
+
+# Every test that needs nothing but this machine; arguments filter them by name.
+test *filter: program
+    cargo test --workspace --locked -- {{ filter }}
+
+# The tests that read the public data sets or recordings too (ULEX_DATA_DIR).
+test-data *filter: program
+    test -d "$ULEX_DATA_DIR" || { echo "ULEX_DATA_DIR: $ULEX_DATA_DIR is no directory" >&2; exit 1; }
+    cargo test --workspace --locked -- --include-ignored {{ filter }}
+
+# The program that the integration tests start.
+program:
+    cargo build --workspace --locked --bin ulex
+
+# Fast loop: types only.
+check:
+    cargo check --workspace --all-targets --locked
+
+# Everything the pipeline runs, in the order that fails fastest.
+ci: format-check layers lengths lint test doc
+
+format:
+    cargo fmt --all
+
+format-check:
+    cargo fmt --all --check
+
+lint:
+    cargo clippy --workspace --all-targets --locked -- --deny warnings
+
+doc:
+    RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --locked
+
+# Which crate may use what; a crate that breaks a rule is named.
+layers:
+    python3 .ci/layers.py
+
+# No file has more than 500 production lines.
+lengths:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    long=$(git ls-files '*.rs' | grep -vE '(^|/)tests(/|\.rs$)' | while read -r file; do
+        if [ -f "$file" ]; then
+            awk -v file="$file" '/^#\[cfg\(test\)\]/ { exit } { n++ } END { if (n > 500) print n " production lines, 500 are allowed: " file }' "$file"
+        fi
+    done)
+    if [ -n "$long" ]; then
+        echo "$long" >&2
+        exit 1
+    fi
+
+# Licences and advisories of everything we depend on (needs cargo-deny).
+deny:
+    cargo deny --locked check
+
+# An optimised program in target/dist.
+dist:
+    cargo build --profile dist --locked --package ulex-launcher --bin ulex

@@ -1,0 +1,74 @@
+//! One listener for everything a process serves over HTTP.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use actix_web::dev::Server;
+use ulex_server::backend::Backend;
+use ulex_server::server::{ServerSettings, start};
+use ulex_server::settings::{Limits, NotFoundStyle, Quota};
+use ulex_server::{ApiSettings, ApiState};
+use ulex_settings::Settings;
+
+use crate::parts::StartError;
+
+/// Opens the listener that the settings name.
+///
+/// # Errors
+///
+/// [`StartError::Listen`] if the address is taken or not ours.
+pub fn listen(settings: &Settings) -> Result<TcpListener, StartError> {
+    let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
+    TcpListener::bind(&address).map_err(|source| StartError::Listen { address, source })
+}
+
+/// Serves the REST routes on `listener`; the server runs when the future is polled.
+///
+/// # Errors
+///
+/// [`StartError::Listen`] if the listener cannot be used.
+pub fn serve(
+    listener: TcpListener,
+    settings: &Settings,
+    backend: Arc<dyn Backend>,
+) -> Result<Server, StartError> {
+    let state = ApiState::new(backend, api_settings(settings));
+    let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
+    start(listener, state, ServerSettings::default()).map_err(|source| StartError::Listen { address, source })
+}
+
+/// What the REST surface has to know of the settings.
+#[must_use]
+pub fn api_settings(settings: &Settings) -> ApiSettings {
+    let quota = &settings.quota;
+    ApiSettings {
+        api_key: settings.server.api_key.expose().to_owned(),
+        admin_api_key: settings.master.admin_api_key.expose().to_owned(),
+        dashboard_login: settings.master.login.is_some(),
+        default_n: settings.server.default_n,
+        cache_size: settings.recommend.cache_size,
+        clock_error: settings.server.clock_error,
+        auto_insert_user: settings.server.auto_insert_user,
+        auto_insert_item: settings.server.auto_insert_item,
+        search: !settings.recommend.search_columns.is_empty(),
+        cors_domains: settings.master.http_cors_domains.clone(),
+        cors_methods: settings.master.http_cors_methods.clone(),
+        not_found: match settings.compat.not_found_style {
+            ulex_settings::NotFoundStyle::Head => NotFoundStyle::Sentence,
+            ulex_settings::NotFoundStyle::V0_5 => NotFoundStyle::Tagged,
+        },
+        quota: Quota {
+            max_users_count: quota.max_users_count.unwrap_or(0),
+            max_items_count: quota.max_items_count.unwrap_or(0),
+            max_labels_size: quota.max_labels_size.unwrap_or(0),
+            max_comment_size: quota.max_comment_size.unwrap_or(0),
+            max_categories_count: quota.max_categories_count.unwrap_or(0),
+            max_categories_size: quota.max_categories_size.unwrap_or(0),
+        },
+        limits: Limits {
+            body: usize::try_from(settings.serving.max_body.0).unwrap_or(usize::MAX),
+            request_time: settings.serving.request_timeout,
+            ..Limits::default()
+        },
+    }
+}

@@ -1,0 +1,14 @@
+//! Everything around the roles: what the command line says, how data gets in, how models are measured and how a
+//! stranger sees the system work. The program itself is `main.rs`, a table of contents.
+
+pub mod command_line;
+pub mod demo;
+pub mod evaluate;
+pub mod http;
+pub mod http_client;
+pub mod import;
+pub mod one;
+pub mod parts;
+pub mod roles;
+pub mod signals;
+pub mod telemetry;

@@ -1,0 +1,199 @@
+//! Which users' lists are computed again, and in which order.
+//!
+//! - Receives: [`Published`] from the registry, [`Observe`], [`Shutdown`]; reads the stream `CHANGES`.
+//! - Announces: [`RefreshJob`]s in the stream `JOBS`; of several for one user only the newest is kept there.
+//! - Owns: the users who changed since the last round, and those still to be planned for a new ModelSet.
+//! - On failure: a full or absent stream is waited for; jobs are only a head start, a list that is asked for and not
+//!   there is computed at once anyway.
+//! - On shutdown: stops planning.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use rustc_hash::FxHashSet;
+use serde_json::json;
+use tracing::{debug, warn};
+use ulex_actors::{Observe, Shutdown};
+use ulex_domain::{Change, UserId};
+use ulex_nats::bus::AppendOptions;
+use ulex_nats::changes::Changes;
+use ulex_nats::refresh::{RefreshJob, RefreshReason};
+use ulex_nats::topology::REFRESH;
+use ulex_nats::transport::ReadFrom;
+use ulex_nats::{Bus, BusError};
+
+use crate::registry::Published;
+
+/// How often jobs are planned. A user who keeps changing is refreshed once in this time.
+const ROUND: Duration = Duration::from_secs(2);
+/// Jobs that wait for a worker; no more are planned meanwhile.
+const BACKLOG: u64 = 4_000;
+/// Changed users remembered; beyond it they are computed when they ask.
+const CHANGED_MAX: usize = 200_000;
+
+/// See the module documentation.
+pub struct Planner {
+    bus: Bus,
+    model_set: Option<String>,
+    changed: FxHashSet<UserId>,
+    everyone: Arc<Vec<String>>,
+    next: usize,
+    planned: u64,
+    planning: bool,
+}
+
+impl Planner {
+    /// Prepares the actor.
+    #[must_use]
+    pub fn new(bus: Bus) -> Self {
+        Self {
+            bus,
+            model_set: None,
+            changed: FxHashSet::default(),
+            everyone: Arc::default(),
+            next: 0,
+            planned: 0,
+            planning: false,
+        }
+    }
+
+    fn round(&mut self, ctx: &mut Context<Self>) {
+        if self.planning || (self.changed.is_empty() && self.next >= self.everyone.len()) {
+            return;
+        }
+        // Without a model a list costs next to nothing when it is asked for.
+        let Some(model_set) = self.model_set.clone() else {
+            self.changed.clear();
+            return;
+        };
+        self.planning = true;
+        let bus = self.bus.clone();
+        let changed: Vec<UserId> = std::mem::take(&mut self.changed).into_iter().collect();
+        let (everyone, next) = (Arc::clone(&self.everyone), self.next);
+        let planned_for = Arc::clone(&self.everyone);
+        let work = async move {
+            let mut jobs: VecDeque<RefreshJob> = changed
+                .into_iter()
+                .map(|user_id| job(user_id, &model_set, RefreshReason::Changed))
+                .collect();
+            let room = BACKLOG.saturating_sub(bus.backlog(&REFRESH).await?.waiting);
+            let more = usize::try_from(room).unwrap_or(0).saturating_sub(jobs.len());
+            let until = (next + more).min(everyone.len());
+            let rest = everyone[next..until].iter();
+            jobs.extend(rest.map(|id| job(UserId::new(id), &model_set, RefreshReason::ModelSet)));
+            let planned = jobs.len() as u64;
+            for job in jobs {
+                bus.append(&job, AppendOptions::default()).await?;
+            }
+            Ok::<_, BusError>((planned, until))
+        };
+        ctx.spawn(work.into_actor(self).map(move |outcome, planner, ctx| {
+            planner.planning = false;
+            match outcome {
+                Ok((planned, until)) => {
+                    planner.planned += planned;
+                    // Unless another ModelSet went live meanwhile, which starts over.
+                    if Arc::ptr_eq(&planner.everyone, &planned_for) {
+                        planner.next = until;
+                    }
+                    debug!(planned, "refresh jobs planned");
+                    if planner.next < planner.everyone.len() && planned > 0 {
+                        ctx.run_later(Duration::from_millis(100), Self::round);
+                    }
+                }
+                Err(reason) => warn!(%reason, "refresh jobs could not be planned"),
+            }
+        }));
+    }
+}
+
+fn job(user_id: UserId, model_set: &str, reason: RefreshReason) -> RefreshJob {
+    RefreshJob { user_id, model_set: Some(model_set.to_owned()), reason }
+}
+
+impl Actor for Planner {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(ROUND, Self::round);
+        let (bus, own) = (self.bus.clone(), ctx.address());
+        ctx.spawn(follow(bus, own).into_actor(self));
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Changed(Vec<UserId>);
+
+async fn follow(bus: Bus, own: Addr<Planner>) {
+    loop {
+        match bus.reader::<Changes>("CHANGES", ReadFrom::New).await {
+            Ok(mut reader) => {
+                while let Ok(batch) = reader.read(1_000, Duration::from_secs(1)).await {
+                    let readable = batch.into_iter().filter_map(|message| message.body.ok());
+                    let users: Vec<UserId> =
+                        readable.flat_map(|changes| changes.changes).flat_map(users_of).collect();
+                    if !users.is_empty() && own.send(Changed(users)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Err(reason) => warn!(%reason, "cannot follow the changes"),
+        }
+        if !own.connected() {
+            return;
+        }
+        tokio::time::sleep(ROUND).await;
+    }
+}
+
+fn users_of(change: Change) -> Vec<UserId> {
+    match change {
+        Change::Users { user_ids } => user_ids,
+        Change::Feedback { pairs } => pairs.into_iter().map(|(user, _)| user).collect(),
+        Change::UserDeleted { .. } | Change::Items { .. } | Change::ItemDeleted { .. } => Vec::new(),
+    }
+}
+
+impl Handler<Changed> for Planner {
+    type Result = ();
+
+    fn handle(&mut self, Changed(users): Changed, _: &mut Context<Self>) {
+        if self.changed.len() < CHANGED_MAX {
+            self.changed.extend(users);
+        }
+    }
+}
+
+impl Handler<Published> for Planner {
+    type Result = ();
+
+    fn handle(&mut self, published: Published, ctx: &mut Context<Self>) {
+        self.model_set = Some(published.model_set);
+        self.everyone = published.users;
+        self.next = 0;
+        self.round(ctx);
+    }
+}
+
+impl Handler<Observe> for Planner {
+    type Result = MessageResult<Observe>;
+
+    fn handle(&mut self, _: Observe, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(json!({
+            "changed": self.changed.len(),
+            "to_plan": self.everyone.len().saturating_sub(self.next),
+            "planned": self.planned,
+        }))
+    }
+}
+
+impl Handler<Shutdown> for Planner {
+    type Result = ();
+
+    fn handle(&mut self, _: Shutdown, ctx: &mut Context<Self>) {
+        ctx.stop();
+    }
+}

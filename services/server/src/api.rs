@@ -1,0 +1,135 @@
+//! The routes. One file per noun; each has a `routes` function and nothing else is public.
+
+mod cursor;
+mod dashboard;
+mod documentation;
+mod feedback;
+mod health;
+mod items;
+mod lists;
+mod quota;
+mod recommend;
+mod users;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::backend::Backend;
+use crate::http::router::Router;
+use crate::http::service::Api;
+use crate::settings::ApiSettings;
+
+/// How many rows a write touched.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct Success {
+    /// Length of the request for writes, removed rows for deletions of feedback.
+    row_affected: u64,
+}
+
+/// One entry of a list.
+#[derive(serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct Score {
+    /// The item or user.
+    id: String,
+    /// Comparable within this list only.
+    score: f64,
+}
+
+/// What every handler may use. Cheap to clone; one per process.
+#[derive(Clone)]
+pub struct ApiState {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backend: Arc<dyn Backend>,
+    settings: ArcSwap<ApiSettings>,
+    in_flight: AtomicUsize,
+    body_bytes: AtomicUsize,
+}
+
+/// A place among the requests in flight.
+pub(crate) struct Permit<'a>(&'a AtomicUsize);
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl ApiState {
+    /// Answers from `backend` under `settings`.
+    #[must_use]
+    pub fn new(backend: Arc<dyn Backend>, settings: ApiSettings) -> Self {
+        let inner = Inner {
+            backend,
+            settings: ArcSwap::from_pointee(settings),
+            in_flight: AtomicUsize::new(0),
+            body_bytes: AtomicUsize::new(0),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Replaces the settings; requests that are under way may see either.
+    pub fn configure(&self, settings: ApiSettings) {
+        self.inner.settings.store(Arc::new(settings));
+    }
+
+    /// Requests being answered at this moment, without those answered from memory.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.inner.in_flight.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn settings(&self) -> Guard<Arc<ApiSettings>> {
+        self.inner.settings.load()
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        &*self.inner.backend
+    }
+
+    /// Takes a place unless all `limit` are taken.
+    pub(crate) fn enter(&self, limit: usize) -> Option<Permit<'_>> {
+        let permit = Permit(&self.inner.in_flight);
+        let before = self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
+        (before < limit).then_some(permit)
+    }
+
+    pub(crate) fn body_bytes(&self) -> &AtomicUsize {
+        &self.inner.body_bytes
+    }
+}
+
+/// All REST routes, to be registered with `App::service` or `ServiceConfig::service`. Build it once and clone it
+/// into every worker's application. Register more specific services, such as other dashboard routes, before it.
+#[must_use]
+pub fn routes(state: ApiState) -> Api {
+    Api::new(state, Arc::new(router()))
+}
+
+/// The OpenAPI document of all routes, as pretty JSON.
+#[must_use]
+pub fn openapi_json() -> String {
+    router().openapi().to_pretty_json().expect("a document of strings can be written as JSON")
+}
+
+fn router() -> Router {
+    let mut router = Router::new();
+    health::routes(&mut router);
+    users::routes(&mut router);
+    items::routes(&mut router);
+    feedback::routes(&mut router);
+    lists::routes(&mut router);
+    recommend::routes(&mut router);
+    dashboard::routes(&mut router);
+    documentation::routes(&mut router);
+    router
+}
+
+#[cfg(test)]
+mod tests;

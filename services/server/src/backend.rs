@@ -1,0 +1,257 @@
+//! What the REST surface needs from the rest of the process: one object-safe trait.
+//!
+//! The routes validate, decode and encode; everything that knows about models, caches and the log of events
+//! stands behind [`Backend`]. A call that fails has changed nothing, except that a write whose answer was lost
+//! may have happened: repeat it with the same [`EventId`].
+
+use async_trait::async_trait;
+use serde::Serialize;
+use thiserror::Error;
+use ulex_domain::{Event, EventId, Feedback, ItemId, Timestamp, UserId};
+pub use ulex_recommenders::request::{ListQuery, ScoredId as ScoredItem};
+use ulex_storage::StorageError;
+use ulex_storage::data::DataStore;
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Receipt {
+    /// Rows removed by a deletion of feedback; 0 for every other event.
+    pub rows_deleted: u64,
+    /// The event's id had been seen before; nothing happened.
+    pub duplicate: bool,
+}
+
+/// Whether the stores can be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The data store answers.
+    pub data: bool,
+    /// The cache store answers.
+    pub cache: bool,
+}
+
+/// Something that runs or ran in the background.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct TaskProgress {
+    /// Which process it belongs to.
+    pub tracer: String,
+    /// What it does.
+    pub name: String,
+    /// `Pending`, `Complete`, `Running`, `Suspended` or `Failed`.
+    pub status: String,
+    /// Why it failed; empty otherwise.
+    pub error: String,
+    /// Steps done.
+    pub count: u64,
+    /// Steps in all.
+    pub total: u64,
+    /// When it started.
+    pub start_time: Timestamp,
+    /// When it ended; [`Timestamp::ZERO`] while it runs.
+    pub finish_time: Timestamp,
+}
+
+/// A live process of the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct Node {
+    /// Its id.
+    #[serde(rename = "UUID")]
+    pub uuid: String,
+    /// Where it runs.
+    pub hostname: String,
+    /// `Server` or `Worker`.
+    #[serde(rename = "Type")]
+    pub role: String,
+    /// Version of the program.
+    pub version: String,
+    /// Its last heartbeat.
+    pub update_time: Timestamp,
+}
+
+/// Quality of the collaborative filtering model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct MatchingScore {
+    /// Normalised discounted cumulative gain.
+    #[serde(rename = "NDCG")]
+    pub ndcg: f64,
+    /// Precision.
+    #[serde(rename = "Precision")]
+    pub precision: f64,
+    /// Recall.
+    #[serde(rename = "Recall")]
+    pub recall: f64,
+}
+
+/// Quality of the ranker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
+pub struct RankingScore {
+    /// Root mean squared error.
+    #[serde(rename = "RMSE")]
+    pub rmse: f64,
+    /// Precision.
+    #[serde(rename = "Precision")]
+    pub precision: f64,
+    /// Recall.
+    #[serde(rename = "Recall")]
+    pub recall: f64,
+    /// Accuracy.
+    #[serde(rename = "Accuracy")]
+    pub accuracy: f64,
+    /// Area under the receiver operating characteristic.
+    #[serde(rename = "AUC")]
+    pub auc: f64,
+}
+
+/// The figures of the dashboard's first page.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "PascalCase")]
+pub struct Status {
+    /// Version of the program.
+    pub binary_version: String,
+    /// Live servers, this process apart.
+    pub num_servers: u64,
+    /// Live workers, this process apart.
+    pub num_workers: u64,
+    /// Users.
+    pub num_users: u64,
+    /// Items.
+    pub num_items: u64,
+    /// Distinct user labels that models use.
+    pub num_user_labels: u64,
+    /// Distinct item labels that models use.
+    pub num_item_labels: u64,
+    /// Positive feedback in the store.
+    pub num_total_pos_feedback: u64,
+    /// Positive feedback that models learned from.
+    pub num_valid_pos_feedback: u64,
+    /// Negative feedback that models learned from.
+    pub num_valid_neg_feedback: u64,
+    /// When leaderboards were made.
+    pub popular_items_update_time: Timestamp,
+    /// When the latest items were listed.
+    pub latest_items_update_time: Timestamp,
+    /// When collaborative filtering was fitted.
+    pub matching_model_fit_time: Timestamp,
+    /// Its quality.
+    pub matching_model_score: MatchingScore,
+    /// When the ranker was fitted.
+    pub ranking_model_fit_time: Timestamp,
+    /// Its quality.
+    pub ranking_model_score: RankingScore,
+}
+
+/// Why a call could not be answered; mapped to a status code in one place of this crate.
+#[derive(Debug, Error)]
+pub enum BackendError {
+    /// 404: nothing has this name. The text is the answer.
+    #[error("{0}")]
+    NotFound(String),
+    /// 404: the feature is switched off. The text is the answer.
+    #[error("{0}")]
+    Disabled(String),
+    /// 400: the caller gave something that cannot be.
+    #[error("{field}: expected {expected}")]
+    Invalid {
+        /// Which field or parameter.
+        field: String,
+        /// What would have been right.
+        expected: String,
+    },
+    /// 503 with `Retry-After`: the same call may succeed later.
+    #[error("{0}")]
+    Unavailable(String),
+    /// 429 with `Retry-After`: too much at once.
+    #[error("too many requests at once")]
+    Overloaded,
+    /// 500: the cause is logged, not shown.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<StorageError> for BackendError {
+    fn from(source: StorageError) -> Self {
+        if source.is_transient() {
+            Self::Unavailable("the data store is unavailable".to_owned())
+        } else {
+            Self::Internal(format!("{source}: {source:?}"))
+        }
+    }
+}
+
+/// The service behind the routes. Cheap to share, safe to call concurrently.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// Applies a validated event as a whole, or not at all, and returns when it is durable and visible to
+    /// every later call. An event whose `id` was seen before has no effect.
+    async fn submit(&self, event: Event, id: Option<EventId>) -> Result<Receipt, BackendError>;
+
+    /// The hot path: the user's list if it can be had without waiting and is fresh, else `None`. Called on the
+    /// thread that serves all other requests of its connection: microseconds only.
+    fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredItem>>;
+
+    /// The user's list, computed if need be. Never fails for want of knowledge about the user.
+    async fn recommend(&self, user: &UserId, query: &ListQuery) -> Result<Vec<ScoredItem>, BackendError>;
+
+    /// Newest items, without what `user` has seen; the score is the item's time in Unix seconds.
+    async fn latest(&self, user: Option<&UserId>, query: &ListQuery)
+    -> Result<Vec<ScoredItem>, BackendError>;
+
+    /// The named leaderboard, without what `user` has seen; an unknown name is empty. Categories: `None` is the
+    /// global list, empty the union of the lists of all categories.
+    async fn leaderboard(
+        &self,
+        name: &str,
+        user: Option<&UserId>,
+        query: &ListQuery,
+    ) -> Result<Vec<ScoredItem>, BackendError>;
+
+    /// The final list of `user`, without what `reader` has seen; [`BackendError::Disabled`] without
+    /// collaborative filtering.
+    async fn collaborative(
+        &self,
+        user: &UserId,
+        reader: Option<&UserId>,
+        query: &ListQuery,
+    ) -> Result<Vec<ScoredItem>, BackendError>;
+
+    /// Items like `item`, without what `reader` has seen; `None` is the first configured recommender.
+    async fn item_neighbors(
+        &self,
+        name: Option<&str>,
+        item: &ItemId,
+        reader: Option<&UserId>,
+        query: &ListQuery,
+    ) -> Result<Vec<ScoredItem>, BackendError>;
+
+    /// Users like `user`; `None` is the first configured recommender.
+    async fn user_neighbors(
+        &self,
+        name: Option<&str>,
+        user: &UserId,
+        query: &ListQuery,
+    ) -> Result<Vec<ScoredItem>, BackendError>;
+
+    /// A list for somebody of whom only this feedback is known; nothing is stored.
+    async fn session(
+        &self,
+        feedback: Vec<Feedback>,
+        query: &ListQuery,
+    ) -> Result<Vec<ScoredItem>, BackendError>;
+
+    /// The system of record, for plain reads.
+    fn data(&self) -> &dyn DataStore;
+
+    /// Whether the stores can be reached.
+    async fn health(&self) -> Health;
+
+    /// What runs in the background, and what ran last.
+    async fn tasks(&self) -> Result<Vec<TaskProgress>, BackendError>;
+
+    /// Counts, times and qualities.
+    async fn stats(&self) -> Result<Status, BackendError>;
+
+    /// Live processes, this one apart, by type.
+    async fn cluster(&self) -> Result<Vec<Node>, BackendError>;
+}

@@ -1,0 +1,245 @@
+//! The actix service under which every REST route runs.
+//!
+//! Order: path and method, preflight, key, media types, handler. An answer from memory costs one look-up and no
+//! allocation besides its own; everything else runs under a bound on requests in flight and a deadline.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_web::dev::{
+    AppService, HttpServiceFactory, Payload, ResourceDef, Service, ServiceFactory, ServiceRequest,
+    ServiceResponse,
+};
+use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{Error, HttpRequest, HttpResponse};
+use futures_util::future::{Either, LocalBoxFuture, Ready, ok};
+
+use super::body;
+use super::call::Call;
+use super::cors;
+use super::path::{Cut, cut};
+use super::request_id::{X_REQUEST_ID, next_request_id};
+use super::router::{Access, Answer, Reply, Resource, Route, Router};
+use crate::api::ApiState;
+use crate::backend::BackendError;
+use crate::error::{ApiError, plain};
+use crate::settings::ApiSettings;
+
+/// All REST routes as one thing that an actix application can register.
+#[derive(Clone)]
+pub struct Api {
+    state: ApiState,
+    router: Arc<Router>,
+}
+
+impl Api {
+    pub(crate) fn new(state: ApiState, router: Arc<Router>) -> Self {
+        Self { state, router }
+    }
+}
+
+/// Registers the routes under `/api` and the documentation at `/apidocs.json`.
+impl HttpServiceFactory for Api {
+    fn register(self, config: &mut AppService) {
+        config.register_service(ResourceDef::prefix("/api"), None, self.clone(), None);
+        config.register_service(ResourceDef::prefix("/apidocs.json"), None, self, None);
+    }
+}
+
+impl utoipa_actix_web::OpenApiFactory for Api {
+    fn paths(&self) -> utoipa::openapi::path::Paths {
+        self.router.openapi().paths
+    }
+
+    fn schemas(&self, schemas: &mut Vec<(String, utoipa::openapi::RefOr<utoipa::openapi::Schema>)>) {
+        if let Some(components) = self.router.openapi().components {
+            schemas.extend(components.schemas);
+        }
+    }
+}
+
+impl ServiceFactory<ServiceRequest> for Api {
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Config = ();
+    type Service = ApiService;
+    type InitError = ();
+    type Future = Ready<Result<Self::Service, ()>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        ok(ApiService { state: Rc::new(self.state.clone()), router: Arc::clone(&self.router) })
+    }
+}
+
+/// One per worker thread.
+pub struct ApiService {
+    state: Rc<ApiState>,
+    router: Arc<Router>,
+}
+
+impl Service<ServiceRequest> for ApiService {
+    type Response = ServiceResponse;
+    type Error = Error;
+    type Future = Either<
+        Ready<Result<ServiceResponse, Error>>,
+        LocalBoxFuture<'static, Result<ServiceResponse, Error>>,
+    >;
+
+    actix_web::dev::always_ready!();
+
+    fn call(&self, request: ServiceRequest) -> Self::Future {
+        let (request, payload) = request.into_parts();
+        match self.reply(&request, payload) {
+            Reply::Now(answer) => Either::Left(ok(finish(request, answer, &self.state))),
+            Reply::Later(future) => Either::Right(Box::pin(self.bounded(request, future))),
+        }
+    }
+}
+
+impl ApiService {
+    fn reply(&self, request: &HttpRequest, payload: Payload) -> Reply {
+        let path = request.uri().path();
+        let segments = match cut(path) {
+            Cut::Segments(segments) => segments,
+            Cut::Redirect(to) => return Reply::Now(Ok(redirect(to, request.uri().query()))),
+            Cut::Malformed => {
+                return Reply::Now(Err(ApiError::invalid("path", "percent-encoded UTF-8")));
+            }
+        };
+        let settings = self.state.settings();
+        let Some(resource) = self.router.find(path, &segments) else {
+            return Reply::Now(self.unknown(request, &settings));
+        };
+        match admit(request, resource, &settings) {
+            Ok(route) => (route.handler)(Call {
+                request: request.clone(),
+                payload,
+                segments,
+                parameters: resource.parameters,
+                state: Rc::clone(&self.state),
+            }),
+            Err(answer) => Reply::Now(*answer),
+        }
+    }
+
+    fn unknown(&self, request: &HttpRequest, settings: &ApiSettings) -> Answer {
+        cors::preflight(request.method(), request.headers(), settings, std::iter::empty())
+            .ok_or_else(|| ApiError::NotFound("404: Page Not Found".to_owned()))
+    }
+
+    fn bounded(
+        &self,
+        request: HttpRequest,
+        future: LocalBoxFuture<'static, Answer>,
+    ) -> impl Future<Output = Result<ServiceResponse, Error>> + use<> {
+        let state = Rc::clone(&self.state);
+        async move {
+            let limits = state.settings().limits;
+            let answer = match state.enter(limits.in_flight) {
+                Some(_permit) => tokio::time::timeout(limits.request_time, future)
+                    .await
+                    .unwrap_or_else(|_elapsed| Err(ApiError::Timeout(limits.request_time.as_secs()))),
+                None => Err(ApiError::Backend(BackendError::Overloaded)),
+            };
+            Ok(finish(request, answer, &state))
+        }
+    }
+}
+
+/// Finds the route of a request that may pass, or what is answered instead.
+fn admit<'a>(
+    request: &HttpRequest,
+    resource: &'a Resource,
+    settings: &ApiSettings,
+) -> Result<&'a Route, Box<Answer>> {
+    let (method, headers) = (request.method(), request.headers());
+    let Some(route) = resource.route(method) else {
+        if let Some(response) = cors::preflight(method, headers, settings, resource.methods()) {
+            return Err(Box::new(Ok(response)));
+        }
+        let mut response = ApiError::MethodNotAllowed.response();
+        response.headers_mut().insert(ALLOW, resource.allow.clone());
+        return Err(Box::new(Ok(response)));
+    };
+    let may_pass = match route.access {
+        Access::Open => true,
+        Access::Key => has_key(headers, settings),
+        Access::Login => !settings.dashboard_login || is_key(headers, &settings.admin_api_key),
+    };
+    if !may_pass {
+        return Err(Box::new(Err(ApiError::Unauthorized)));
+    }
+    let has_input = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+    if has_input && body::is_present(headers) && !is_json(headers.get(CONTENT_TYPE)) {
+        return Err(Box::new(Err(ApiError::UnsupportedMediaType)));
+    }
+    if !accepts_json(headers) {
+        return Err(Box::new(Err(ApiError::NotAcceptable)));
+    }
+    Ok(route)
+}
+
+fn has_key(headers: &HeaderMap, settings: &ApiSettings) -> bool {
+    settings.api_key.is_empty()
+        || is_key(headers, &settings.api_key)
+        || is_key(headers, &settings.admin_api_key)
+}
+
+/// Compares in a time that does not depend on where the difference is.
+fn is_key(headers: &HeaderMap, key: &str) -> bool {
+    let Some(given) = headers.get("x-api-key").map(HeaderValue::as_bytes) else { return false };
+    if key.is_empty() || given.len() != key.len() {
+        return false;
+    }
+    let differences = given.iter().zip(key.as_bytes()).fold(0, |sum, (one, other)| sum | (one ^ other));
+    std::hint::black_box(differences) == 0
+}
+
+fn media_types(value: &HeaderValue) -> impl Iterator<Item = &str> {
+    let text = value.to_str().unwrap_or("");
+    text.split(',').map(|part| part.split(';').next().unwrap_or("").trim())
+}
+
+fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    content_type
+        .is_some_and(|value| media_types(value).any(|kind| kind.eq_ignore_ascii_case("application/json")))
+}
+
+fn accepts_json(headers: &HeaderMap) -> bool {
+    let fits = |kind: &str| {
+        kind == "*/*"
+            || kind.eq_ignore_ascii_case("application/json")
+            || kind.eq_ignore_ascii_case("application/*")
+    };
+    let mut given = headers.get_all(ACCEPT).peekable();
+    given.peek().is_none() || given.any(|value| value.is_empty() || media_types(value).any(fits))
+}
+
+/// To the clean path; with a page for people, as Gorse has it.
+fn redirect(mut to: String, query: Option<&str>) -> HttpResponse {
+    if let Some(query) = query {
+        to.push('?');
+        to.push_str(query);
+    }
+    let shown = to.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
+    let page = format!("<a href=\"{}\">Temporary Redirect</a>.\n\n", shown.replace('\'', "&#39;"));
+    let mut response = plain(StatusCode::TEMPORARY_REDIRECT, page);
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    if let Ok(location) = HeaderValue::from_str(&to) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// Adds what every answer carries.
+fn finish(request: HttpRequest, answer: Answer, state: &ApiState) -> ServiceResponse {
+    let is_stranger = matches!(answer, Err(ApiError::Unauthorized));
+    let mut response = answer.unwrap_or_else(|failure| failure.response());
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, next_request_id());
+    if !is_stranger && request.method() != Method::OPTIONS {
+        cors::allow_origin(request.headers(), headers, &state.settings());
+    }
+    ServiceResponse::new(request, response)
+}

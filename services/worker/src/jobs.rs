@@ -1,0 +1,166 @@
+//! Pulls refresh jobs no faster than the predictors finish them.
+//!
+//! - Receives: [`Observe`], [`Shutdown`]; pulls [`RefreshJob`]s from the stream `JOBS`.
+//! - Announces: [`Predict`] to the predictors, which take turns.
+//! - Owns: the consumer `refresh`; a job is acknowledged after its list is in the cache.
+//! - On failure: a job that failed is delivered again after a pause; one whose worker died is delivered again by the bus.
+//! - On shutdown: takes no more jobs, waits for those under way.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use serde_json::json;
+use tokio::sync::{Notify, oneshot};
+use tracing::warn;
+use ulex_actors::{Guarded, Observe, Shutdown};
+use ulex_nats::bus::{Delivery, Puller};
+use ulex_nats::refresh::RefreshJob;
+use ulex_nats::topology::REFRESH;
+use ulex_nats::{Bus, BusError};
+
+use crate::predictor::{Predict, Predictor};
+
+/// How long one pull waits.
+const PULL_WAIT: Duration = Duration::from_secs(1);
+/// Pause after a failure.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Jobs under way for each predictor.
+const PER_PREDICTOR: usize = 16;
+
+#[derive(Debug, Default)]
+struct Counts {
+    done: u64,
+    failed: u64,
+}
+
+/// See the module documentation.
+pub struct Jobs {
+    bus: Bus,
+    predictors: Vec<Guarded<Predictor>>,
+    counts: Rc<RefCell<Counts>>,
+    stop: Rc<Notify>,
+    settled: Option<oneshot::Receiver<()>>,
+}
+
+impl Jobs {
+    /// Prepares the actor; it begins to pull when it is started.
+    #[must_use]
+    pub fn new(bus: Bus, predictors: Vec<Guarded<Predictor>>) -> Self {
+        Self { bus, predictors, counts: Rc::default(), stop: Rc::default(), settled: None }
+    }
+}
+
+impl Actor for Jobs {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let (done, settled) = oneshot::channel();
+        self.settled = Some(settled);
+        let work = work(self.bus.clone(), self.predictors.clone(), Rc::clone(&self.counts), Rc::clone(&self.stop));
+        let work = async move {
+            work.await;
+            let _ = done.send(());
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+}
+
+async fn work(bus: Bus, predictors: Vec<Guarded<Predictor>>, counts: Rc<RefCell<Counts>>, stop: Rc<Notify>) {
+    let limit = predictors.len() * PER_PREDICTOR;
+    let mut puller: Option<Puller<RefreshJob>> = None;
+    let mut running = FuturesUnordered::new();
+    let mut turn = 0;
+    loop {
+        let free = limit - running.len();
+        let pulled = tokio::select! {
+            biased;
+            () = stop.notified() => break,
+            Some(()) = running.next() => continue,
+            pulled = pull(&bus, &mut puller, free), if free > 0 => pulled,
+        };
+        match pulled {
+            Ok(jobs) => {
+                for job in jobs {
+                    turn = (turn + 1) % predictors.len();
+                    running.push(one(job, predictors[turn].clone(), Rc::clone(&counts)));
+                }
+            }
+            Err(BusError::Closed) => break,
+            Err(reason) => {
+                warn!(%reason, "refresh jobs could not be pulled");
+                puller = None;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    while running.next().await.is_some() {}
+}
+
+async fn pull(
+    bus: &Bus,
+    puller: &mut Option<Puller<RefreshJob>>,
+    max: usize,
+) -> Result<Vec<Delivery<RefreshJob>>, BusError> {
+    let open = match puller {
+        Some(open) => open,
+        None => puller.insert(bus.puller(&REFRESH, 0).await?),
+    };
+    open.pull(max, PULL_WAIT).await
+}
+
+async fn one(job: Delivery<RefreshJob>, predictor: Guarded<Predictor>, counts: Rc<RefCell<Counts>>) {
+    let user = match job.body() {
+        Ok(body) => body.user_id.clone(),
+        Err(reason) => {
+            warn!(%reason, "unreadable refresh job");
+            let _ = job.term().await;
+            return;
+        }
+    };
+    let Some(predictor) = predictor.addr() else { return };
+    let settled = match predictor.send(Predict { user }).await {
+        Ok(Ok(_)) => {
+            counts.borrow_mut().done += 1;
+            job.ack().await
+        }
+        Ok(Err(reason)) => {
+            counts.borrow_mut().failed += 1;
+            warn!(reason, "a list could not be refreshed");
+            job.nak(PAUSE).await
+        }
+        Err(_gone) => {
+            counts.borrow_mut().failed += 1;
+            job.nak(PAUSE).await
+        }
+    };
+    if let Err(reason) = settled {
+        warn!(%reason, "a refresh job could not be settled");
+    }
+}
+
+impl Handler<Observe> for Jobs {
+    type Result = MessageResult<Observe>;
+
+    fn handle(&mut self, _: Observe, _: &mut Context<Self>) -> Self::Result {
+        let counts = self.counts.borrow();
+        MessageResult(json!({ "done": counts.done, "failed": counts.failed }))
+    }
+}
+
+impl Handler<Shutdown> for Jobs {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
+        self.stop.notify_one();
+        let settled = self.settled.take();
+        let wait = async move {
+            if let Some(settled) = settled {
+                let _ = settled.await;
+            }
+        };
+        Box::pin(wait.into_actor(self).map(|(), _, ctx| ctx.stop()))
+    }
+}

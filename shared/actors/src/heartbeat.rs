@@ -1,0 +1,138 @@
+//! Says "alive" to the cluster.
+//!
+//! - Receives: [`Observe`], [`Shutdown`].
+//! - Announces: a heartbeat in the bucket `members`, three times in each meta timeout.
+//! - Owns: nothing but its timer, which no other work shares.
+//! - On failure: a heartbeat that could not be written is written at the next beat.
+//! - On shutdown: takes its entry out, so that nobody waits for it to expire.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use serde_json::json;
+use tracing::warn;
+use ulex_domain::Timestamp;
+use ulex_nats::bus::Bucket;
+use ulex_nats::membership::{Heartbeat as Beat, Role};
+
+use crate::{Observe, Shutdown};
+
+/// What changes from beat to beat; filled in by the role.
+#[derive(Clone, Debug, Default)]
+pub struct Vitals {
+    /// The ModelSet it serves with.
+    pub model_set: Option<String>,
+    /// Jobs or requests that wait inside it.
+    pub queue_depth: u64,
+    /// Messages of its streams it has not come to yet.
+    pub lag: u64,
+}
+
+/// See the module documentation.
+pub struct Heartbeat {
+    bucket: Bucket<Beat>,
+    beat: Beat,
+    vitals: Arc<dyn Fn() -> Vitals + Send + Sync>,
+    interval: Duration,
+    sent: u64,
+    used: (Instant, f64),
+}
+
+impl Heartbeat {
+    /// Prepares the heartbeat of a process.
+    #[must_use]
+    pub fn new(
+        bucket: Bucket<Beat>,
+        (node, role, version): (String, Role, String),
+        meta_timeout: Duration,
+        vitals: Arc<dyn Fn() -> Vitals + Send + Sync>,
+    ) -> Self {
+        let beat = Beat {
+            node,
+            role,
+            host: host_name(),
+            version,
+            started_at: Timestamp::now(),
+            sent_at: Timestamp::now(),
+            model_set: None,
+            queue_depth: 0,
+            lag: 0,
+            cpu: 0.0,
+            rss: 0,
+        };
+        let used = (Instant::now(), cpu_seconds());
+        Self { bucket, beat, vitals, interval: meta_timeout / 3, sent: 0, used }
+    }
+
+    fn beat(&mut self, ctx: &mut Context<Self>) {
+        let Vitals { model_set, queue_depth, lag } = (self.vitals)();
+        let (then, before) = std::mem::replace(&mut self.used, (Instant::now(), cpu_seconds()));
+        let elapsed = then.elapsed().as_secs_f64().max(1e-3);
+        self.beat.sent_at = Timestamp::now();
+        self.beat.model_set = model_set;
+        self.beat.queue_depth = queue_depth;
+        self.beat.lag = lag;
+        self.beat.cpu = ((self.used.1 - before) / elapsed).max(0.0);
+        self.beat.rss = resident_bytes();
+        let (bucket, beat) = (self.bucket.clone(), self.beat.clone());
+        let write = async move { bucket.put(&beat.key(), &beat).await };
+        ctx.spawn(write.into_actor(self).map(|written, actor, _| match written {
+            Ok(_) => actor.sent += 1,
+            Err(reason) => warn!(%reason, "a heartbeat could not be written"),
+        }));
+    }
+}
+
+/// The kernel's name of this machine; empty where it cannot be read.
+fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
+}
+
+/// Processor time of this process in seconds; 0 where it cannot be read.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields after the command, which may itself hold spaces: 12 and 13 are user and system ticks of 1/100 s.
+    let after = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let fields: Vec<&str> = after.split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// Resident memory of this process; 0 where it cannot be read.
+fn resident_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = text.split_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    pages * 4096
+}
+
+impl Actor for Heartbeat {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.beat(ctx);
+        ctx.run_interval(self.interval, Self::beat);
+    }
+}
+
+impl Handler<Observe> for Heartbeat {
+    type Result = MessageResult<Observe>;
+
+    fn handle(&mut self, _: Observe, _: &mut Context<Self>) -> Self::Result {
+        MessageResult(json!({ "sent": self.sent, "node": self.beat.node }))
+    }
+}
+
+impl Handler<Shutdown> for Heartbeat {
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
+        let (bucket, key) = (self.bucket.clone(), self.beat.key());
+        let leave = async move {
+            if let Err(reason) = bucket.delete(&key).await {
+                warn!(%reason, "could not leave the members");
+            }
+        };
+        Box::pin(leave.into_actor(self).map(|(), _, ctx| ctx.stop()))
+    }
+}

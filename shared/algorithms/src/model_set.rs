@@ -1,0 +1,279 @@
+//! Everything one training cycle produced: immutable, one id, served whole or not at all.
+//!
+//! A ModelSet needs no user vectors at serving time: what a user likes now is folded in, so a list follows the last
+//! click and a user who is new has one. It travels as one snapshot ([`ModelSet::to_bytes`]); a reader
+//! verifies it before it swaps.
+
+mod bytes;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::click_through::{FeatureRows, Layout, Ranker};
+use crate::dictionary::Dictionary;
+use crate::interactions::Interactions;
+use crate::list::blend::Blend;
+use crate::matrix_factorization::{FactorModel, FactorizationError};
+use crate::matrix_factorization::fold_in::{FoldIn, Objective, Scratch};
+use crate::matrix_factorization::linear::LinearModel;
+use crate::similarity::{Neighbors, OverlapIndex};
+use crate::top_k::Scored;
+
+pub use bytes::ModelSetError;
+
+/// What is known about a ModelSet without opening it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Manifest {
+    /// Unique for ever; sorts by age.
+    pub id: String,
+    /// Counts published ModelSets; a later one has a higher epoch.
+    pub epoch: u64,
+    /// When the cycle ended, milliseconds since 1970.
+    pub created_ms: i64,
+    /// Digest of the settings it was made under.
+    pub settings_digest: String,
+    /// Seed of the cycle.
+    pub seed: u64,
+    /// Users, items and liked pairs it was made from.
+    pub users: usize,
+    /// See [`Manifest::users`].
+    pub items: usize,
+    /// See [`Manifest::users`].
+    pub liked: usize,
+    /// Rows of feedback it was made from.
+    pub rows: usize,
+    /// How much a usual row of each feedback type is worth; divides its value.
+    pub type_scales: BTreeMap<String, f32>,
+    /// What was chosen: models, parameters.
+    pub recipe: BTreeMap<String, serde_json::Value>,
+    /// Figures on the test, such as `pipeline.ndcg@10`, and fit times in seconds.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// A collaborative model.
+#[derive(Clone, Debug)]
+pub enum Collaborative {
+    /// Vectors of users and items.
+    Factors(Factors),
+    /// Weights between items: a user's score is the sum of the rows of what the user likes.
+    Linear(LinearModel),
+}
+
+/// See [`Collaborative::Factors`].
+#[derive(Clone, Debug)]
+pub struct Factors {
+    /// `als` or `bpr`.
+    pub kind: String,
+    /// The item vectors. Users have none: theirs are folded in.
+    pub model: FactorModel,
+    /// What folding in minimises.
+    pub objective: Objective,
+    /// How a user's vector is found from what the user likes.
+    pub fold_in: FoldIn,
+}
+
+impl Factors {
+    /// Prepares item vectors for folding users in.
+    ///
+    /// # Errors
+    ///
+    /// [`FactorizationError`] if objective or sizes are out of range.
+    pub fn new(
+        kind: impl Into<String>,
+        model: FactorModel,
+        objective: Objective,
+    ) -> Result<Self, FactorizationError> {
+        let fold_in = FoldIn::new(&model.items, model.factors, objective)?;
+        let model = FactorModel { users: Vec::new(), ..model };
+        Ok(Self { kind: kind.into(), model, objective, fold_in })
+    }
+}
+
+/// The same list for everybody, best first.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Leaderboard {
+    /// Name in the settings.
+    pub name: String,
+    /// Items and scores: the best overall, and after them those that are among the best of a category.
+    pub entries: Vec<(u32, f64)>,
+}
+
+/// How scores become one order; learned on users whose next steps were held back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PipelineBlend {
+    /// Names of the scorers, one for each column.
+    pub scorers: Vec<String>,
+    /// Weights and standardisation.
+    pub blend: Blend,
+    /// Probability = 1 / (1 + exp(-(slope · score + intercept))); the slope is positive.
+    pub slope: f32,
+    /// See [`PipelineBlend::slope`].
+    pub intercept: f32,
+}
+
+impl PipelineBlend {
+    /// The probability of each candidate; `scores` is candidate-major with NaN where a scorer has no opinion.
+    #[must_use]
+    pub fn probabilities(&self, scores: &[f32]) -> Vec<f32> {
+        let mut out = Vec::new();
+        self.blend.apply(scores, &mut out);
+        for score in &mut out {
+            *score = 1.0 / (1.0 + (-(self.slope * *score + self.intercept)).exp());
+        }
+        out
+    }
+}
+
+/// A user-to-user recommender.
+#[derive(Clone, Debug)]
+pub struct UserNeighbors {
+    /// Name in the settings.
+    pub name: String,
+    /// Lists of the users at the time of the fit.
+    pub neighbors: Arc<Neighbors>,
+    /// Users who are new, or have changed, are compared by what they like.
+    pub by_items: bool,
+}
+
+/// The click-through-rate model with the features of all users and items.
+#[derive(Clone, Debug)]
+pub struct RankerModel {
+    /// Fields and features.
+    pub layout: Layout,
+    /// The model.
+    pub ranker: Ranker,
+    /// One row for each user, and one more for a user nobody knows.
+    pub users: FeatureRows,
+    /// One row for each item.
+    pub items: FeatureRows,
+}
+
+impl RankerModel {
+    /// The logit of each candidate, NaN for an item without features; `user` is `None` for somebody new.
+    pub fn logits(&self, user: Option<u32>, items: &[u32], out: &mut Vec<f32>) {
+        out.clear();
+        let newcomer = self.users.len().saturating_sub(1);
+        let row = user.map_or(newcomer, |user| user as usize).min(newcomer);
+        if self.users.is_empty() {
+            out.resize(items.len(), f32::NAN);
+            return;
+        }
+        let user = self.ranker.user_vector(&self.users, row);
+        self.ranker.score_candidates(&user, items, out);
+        for probability in out.iter_mut() {
+            // An item that the model does not hold has probability 0.
+            *probability = if *probability > 0.0 { (*probability / (1.0 - *probability)).ln() } else { f32::NAN };
+        }
+    }
+}
+
+/// See the module documentation.
+#[derive(Clone, Debug)]
+pub struct ModelSet {
+    /// What it is.
+    pub manifest: Manifest,
+    /// Users by index.
+    pub users: Dictionary,
+    /// Items by index.
+    pub items: Dictionary,
+    /// Who liked what at the time of the fit, users × items.
+    pub liked: Interactions,
+    /// Finds users by what they like.
+    pub overlap: OverlapIndex,
+    /// Collaborative models, the best one first.
+    pub collaborative: Vec<Collaborative>,
+    /// Item-to-item recommenders by name.
+    pub item_to_item: Vec<(String, Arc<Neighbors>)>,
+    /// User-to-user recommenders.
+    pub user_to_user: Vec<UserNeighbors>,
+    /// Leaderboards.
+    pub leaderboards: Vec<Leaderboard>,
+    /// The click-through-rate model.
+    pub ranker: Option<RankerModel>,
+    /// What the sources' scores are worth together.
+    pub blend: Option<PipelineBlend>,
+}
+
+impl ModelSet {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.manifest.id
+    }
+
+    /// The leaderboard of this name.
+    #[must_use]
+    pub fn leaderboard(&self, name: &str) -> Option<&Leaderboard> {
+        self.leaderboards.iter().find(|board| board.name == name)
+    }
+
+    /// The item-to-item lists of this name.
+    #[must_use]
+    pub fn item_neighbors(&self, name: &str) -> Option<&Neighbors> {
+        self.item_to_item.iter().find(|(known, _)| known == name).map(|(_, neighbors)| neighbors.as_ref())
+    }
+
+    /// Users like one who likes `liked` (indexes and weights), best first, at most `k`. A recommender that compares by
+    /// something else than liked items only knows users of the time of the fit.
+    #[must_use]
+    pub fn similar_users(&self, name: &str, user: Option<u32>, liked: (&[u32], &[f32]), k: usize) -> Vec<Scored> {
+        let Some(found) = self.user_to_user.iter().find(|known| known.name == name) else { return Vec::new() };
+        if found.by_items && !liked.0.is_empty() {
+            let history: Vec<(u32, f32)> =
+                liked.0.iter().copied().zip(liked.1.iter().copied()).collect();
+            let mut similar = self.overlap.query(&history, k + 1);
+            similar.retain(|other| Some(other.index) != user);
+            similar.truncate(k);
+            return similar;
+        }
+        let Some(user) = user else { return Vec::new() };
+        let (users, scores) = found.neighbors.row(user);
+        let pairs = users.iter().zip(scores).take(k);
+        pairs.map(|(&index, &score)| Scored { index, score }).collect()
+    }
+}
+
+/// Memory for scoring with collaborative models; grows to the largest model it has met.
+#[derive(Clone, Debug, Default)]
+pub struct FoldInMemory {
+    scratch: Option<(usize, Scratch)>,
+    vector: Vec<f32>,
+}
+
+impl Collaborative {
+    /// `als`, `bpr` or `ease`.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Factors(factors) => &factors.kind,
+            Self::Linear(_) => "ease",
+        }
+    }
+
+    /// Replaces `scores` by the score of every item for a user who likes `liked` (indexes and weights, in any order).
+    /// Leaves it empty if there is no answer: nothing is liked, or the equations have no solution.
+    pub fn scores_into(&self, liked: (&[u32], &[f32]), memory: &mut FoldInMemory, scores: &mut Vec<f32>) {
+        scores.clear();
+        if liked.0.is_empty() {
+            return;
+        }
+        match self {
+            Self::Linear(linear) => linear.scores_into(liked, scores),
+            Self::Factors(factors) => {
+                let k = factors.model.factors;
+                if memory.scratch.as_ref().is_none_or(|(size, _)| *size != k) {
+                    memory.scratch = Some((k, factors.fold_in.scratch()));
+                    memory.vector = vec![0.0; k];
+                }
+                let Some((_, scratch)) = &mut memory.scratch else { return };
+                let solved = factors.fold_in.solve(&factors.model.items, liked, scratch, &mut memory.vector);
+                if solved.is_ok() {
+                    factors.model.scores_into(&memory.vector, scores);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! The checked tree and its evaluation.
+//!
+//! Every node costs a step, and whatever is linear in a text or a list costs in proportion, so the limit bounds
+//! time and memory. Elements of lists are looked at in place: no allocation per element unless the expression
+//! makes a text or a list for each.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::field::{Field, ITEM_FIELDS, ROW_FIELDS, USER_FIELDS};
+use super::function::{Function, Method, Scan, between};
+use super::parser::{Arithmetic, Binary, Order, TextTest};
+use super::value::{Elements, Value};
+use super::{Environment, EvaluationError, FeedbackRow};
+use crate::{Item, Timestamp, User};
+
+/// A piece of a checked expression.
+#[derive(Clone, Debug)]
+pub(super) enum Node {
+    Constant(Value<'static>),
+    Item,
+    User,
+    Feedback,
+    Now,
+    /// The element that the predicate around is asked about.
+    Element,
+    /// The value of a `let`, by its place on the stack.
+    Local(usize),
+    ItemField(Field),
+    UserField(Field),
+    /// A field of the element, which is a feedback row.
+    ElementField(Field),
+    /// Whether a text field of the element is this text: the commonest predicate, without values in between.
+    ElementTextIs {
+        field: Field,
+        text: Box<str>,
+        wanted: bool,
+    },
+    Member {
+        of: Box<Node>,
+        name: Box<str>,
+        optional: bool,
+    },
+    Index {
+        operands: Box<[Node; 2]>,
+        optional: bool,
+    },
+    List(Vec<Node>),
+    Not(Box<Node>),
+    Negate(Box<Node>),
+    Binary {
+        operator: Binary,
+        operands: Box<[Node; 2]>,
+    },
+    Conditional(Box<[Node; 3]>),
+    Let(Box<[Node; 2]>),
+    Call {
+        function: Function,
+        arguments: Vec<Node>,
+    },
+    Scan {
+        scan: Scan,
+        list: Box<Node>,
+        predicate: Option<Box<Node>>,
+    },
+    Method {
+        method: Method,
+        of: Box<Node>,
+        argument: Option<Box<Node>>,
+        optional: bool,
+    },
+}
+
+/// One evaluation.
+pub(super) struct Evaluator<'e> {
+    environment: Environment<'e>,
+    element: Value<'e>,
+    locals: Vec<Value<'e>>,
+    steps_left: u64,
+    limit: u64,
+}
+
+/// Which elements to look for, and how many are enough.
+struct Search<'e> {
+    predicate: Option<&'e Node>,
+    wanted: bool,
+    enough: usize,
+}
+
+type Evaluated<'e> = Result<Value<'e>, EvaluationError>;
+
+impl<'e> Evaluator<'e> {
+    pub(super) fn new(environment: Environment<'e>, limit: u64) -> Self {
+        Self { environment, element: Value::Nil, locals: Vec::new(), steps_left: limit, limit }
+    }
+
+    /// For trees of constants; the limit keeps compiling quick.
+    pub(super) fn of_constants() -> Self {
+        Self::new(Environment { item: None, user: None, feedback: &[], now: Timestamp::ZERO }, 1000)
+    }
+
+    fn step(&mut self, cost: usize) -> Result<(), EvaluationError> {
+        let left = self.steps_left.checked_sub(cost as u64);
+        self.steps_left = left.ok_or(EvaluationError::StepLimit { limit: self.limit })?;
+        Ok(())
+    }
+
+    /// Pays for work that is linear in the size of `value`.
+    fn pay_for(&mut self, value: &Value<'_>) -> Result<(), EvaluationError> {
+        self.step(value.size() / 16)
+    }
+
+    pub(super) fn value(&mut self, node: &'e Node) -> Evaluated<'e> {
+        self.step(1)?;
+        match node {
+            Node::Constant(value) => Ok(value.borrowed()),
+            Node::Item => {
+                Ok(Value::Item(self.environment.item.ok_or(EvaluationError::Missing { name: "item" })?))
+            }
+            Node::User => {
+                Ok(Value::User(self.environment.user.ok_or(EvaluationError::Missing { name: "user" })?))
+            }
+            Node::Feedback => Ok(Value::Feedback(self.environment.feedback)),
+            Node::Now => Ok(Value::Time(self.environment.now)),
+            Node::Element => self.copy(self.element.clone()),
+            Node::Local(place) => self.copy(self.locals[*place].clone()),
+            Node::ItemField(field) => self.item().map(|item| field.of_item(item)),
+            Node::UserField(field) => self.user().map(|user| field.of_user(user)),
+            Node::ElementField(field) => Ok(field.of_row(self.row()?)),
+            Node::ElementTextIs { .. } | Node::Not(_) => self.truth(node).map(Value::Bool),
+            Node::Member { of, name, optional } => member(&self.value(of)?, name, *optional),
+            Node::Index { operands, optional } => self.index(operands, *optional),
+            Node::List(parts) => {
+                let values = parts.iter().map(|part| self.value(part)).collect::<Result<_, _>>()?;
+                Ok(Value::List(Arc::new(values)))
+            }
+            Node::Negate(operand) => negate(&self.value(operand)?),
+            Node::Binary { operator, operands } => self.binary(*operator, operands),
+            Node::Conditional(parts) => {
+                let [condition, then, otherwise] = &**parts;
+                if self.truth(condition)? { self.value(then) } else { self.value(otherwise) }
+            }
+            Node::Let(parts) => {
+                let value = self.value(&parts[0])?;
+                self.locals.push(value);
+                let body = self.value(&parts[1]);
+                self.locals.pop();
+                body
+            }
+            Node::Call { function, arguments } => self.call(*function, arguments),
+            Node::Scan { scan, list, predicate } => self.scan(*scan, list, predicate.as_deref()),
+            Node::Method { method, of, argument, optional } => {
+                let of = self.value(of)?;
+                if *optional && matches!(of, Value::Nil) {
+                    return Ok(Value::Nil);
+                }
+                let argument = argument.as_deref().map(|argument| self.value(argument)).transpose()?;
+                method.apply(&of, argument.as_ref())
+            }
+        }
+    }
+
+    fn item(&self) -> Result<&'e Item, EvaluationError> {
+        self.environment.item.ok_or(EvaluationError::Missing { name: "item" })
+    }
+
+    fn user(&self) -> Result<&'e User, EvaluationError> {
+        self.environment.user.ok_or(EvaluationError::Missing { name: "user" })
+    }
+
+    /// A text that was made by the expression is copied as a whole.
+    fn copy(&mut self, value: Value<'e>) -> Evaluated<'e> {
+        self.step(if matches!(value, Value::Text(_)) { value.size() / 16 } else { 0 })?;
+        Ok(value)
+    }
+
+    /// The element that `.Field` means.
+    fn row(&self) -> Result<&'e FeedbackRow<'e>, EvaluationError> {
+        let Value::Row(row) = self.element else {
+            return Err(EvaluationError::mismatch(format!("a field of {}", self.element.type_name())));
+        };
+        Ok(row)
+    }
+
+    /// The value of a node that is true or false.
+    fn truth(&mut self, node: &'e Node) -> Result<bool, EvaluationError> {
+        if let Node::ElementTextIs { field, text, wanted } = node {
+            self.step(1)?;
+            return Ok((field.text_of_row(self.row()?) == &**text) == *wanted);
+        }
+        if let Node::Not(operand) = node {
+            self.step(1)?;
+            return Ok(!self.truth(operand)?);
+        }
+        self.value(node)?.truth("a condition")
+    }
+
+    fn binary(&mut self, operator: Binary, operands: &'e [Node; 2]) -> Evaluated<'e> {
+        let [left, right] = operands;
+        match operator {
+            Binary::And => Ok(Value::Bool(self.truth(left)? && self.truth(right)?)),
+            Binary::Or => Ok(Value::Bool(self.truth(left)? || self.truth(right)?)),
+            Binary::Coalesce => {
+                let left = self.value(left)?;
+                if matches!(left, Value::Nil) { self.value(right) } else { Ok(left) }
+            }
+            Binary::Equal | Binary::NotEqual => {
+                let (left, right) = (self.value(left)?, self.value(right)?);
+                self.pay_for(&left)?;
+                Ok(Value::Bool(left.equals(&right) == (operator == Binary::Equal)))
+            }
+            Binary::In => {
+                let (left, right) = (self.value(left)?, self.value(right)?);
+                self.step(right.size() / 4)?;
+                is_in(&left, &right).map(Value::Bool)
+            }
+            Binary::Order(order) => compare(order, &self.value(left)?, &self.value(right)?).map(Value::Bool),
+            Binary::Test(test) => {
+                let (left, right) = (self.value(left)?, self.value(right)?);
+                self.pay_for(&left)?;
+                test_text(test, &left, &right).map(Value::Bool)
+            }
+            Binary::Arithmetic(operator) => {
+                let (left, right) = (self.value(left)?, self.value(right)?);
+                // Only texts grow.
+                self.pay_for(&left)?;
+                self.pay_for(&right)?;
+                arithmetic(operator, left, right)
+            }
+        }
+    }
+
+    fn index(&mut self, operands: &'e [Node; 2], optional: bool) -> Evaluated<'e> {
+        let (of, index) = (self.value(&operands[0])?, self.value(&operands[1])?);
+        if let Value::Text(name) = &index {
+            return member(&of, name, optional);
+        }
+        let number = index.number("an index")?;
+        if optional && matches!(of, Value::Nil) {
+            return Ok(Value::Nil);
+        }
+        let Some(elements) = of.elements() else {
+            return Err(EvaluationError::mismatch(format!("[{number}] of {}", of.type_name())));
+        };
+        // Negative indexes count from the end.
+        let length = elements.len();
+        let place = if number < 0.0 { number + length as f64 } else { number };
+        if place.fract() != 0.0 || place < 0.0 || place >= length as f64 {
+            return Err(EvaluationError::OutOfRange { index: number, length });
+        }
+        Ok(elements.get(place as usize))
+    }
+
+    fn call(&mut self, function: Function, arguments: &'e [Node]) -> Evaluated<'e> {
+        if let (Function::Len, [Node::Feedback]) = (function, arguments) {
+            return Ok(Value::Number(self.environment.feedback.len() as f64));
+        }
+        let values = arguments.iter().map(|argument| self.value(argument)).collect::<Result<Vec<_>, _>>()?;
+        let is_quick = matches!(function, Function::Len | Function::First | Function::Last);
+        for value in &values {
+            let cost = if matches!(value, Value::Text(_)) { value.size() / 16 } else { value.size() };
+            self.step(if is_quick { 1 } else { cost })?;
+        }
+        function.apply(&values)
+    }
+
+    fn scan(&mut self, scan: Scan, list: &'e Node, predicate: Option<&'e Node>) -> Evaluated<'e> {
+        let list = self.value(list)?;
+        if let (Scan::Count, Value::Feedback(rows), Some(Node::ElementTextIs { field, text, wanted })) =
+            (scan, &list, predicate)
+        {
+            // The commonest score, over all feedback there is: nothing but the comparisons.
+            self.step(rows.len())?;
+            let counted = |row: &&FeedbackRow<'_>| (field.text_of_row(row) == &**text) == *wanted;
+            return Ok(Value::Number(rows.iter().filter(counted).count() as f64));
+        }
+        let Some(elements) = list.elements() else {
+            return Err(EvaluationError::mismatch(format!("{} where a list is needed", list.type_name())));
+        };
+        let search = |wanted: bool, enough: usize| Search { predicate, wanted, enough };
+        let outer = std::mem::replace(&mut self.element, Value::Nil);
+        let mut found = Vec::new();
+        let nothing = |_element: &Value<'e>| {};
+        let result = match scan {
+            Scan::Count => Value::Number(self.search(elements, &search(true, usize::MAX), nothing)? as f64),
+            Scan::Any => Value::Bool(self.search(elements, &search(true, 1), nothing)? > 0),
+            Scan::All => Value::Bool(self.search(elements, &search(false, 1), nothing)? == 0),
+            Scan::One => Value::Bool(self.search(elements, &search(true, 2), nothing)? == 1),
+            Scan::None => Value::Bool(self.search(elements, &search(true, 1), nothing)? == 0),
+            Scan::Find => {
+                self.search(elements, &search(true, 1), |element| found.push(element.clone()))?;
+                found.pop().unwrap_or(Value::Nil)
+            }
+            Scan::Filter => {
+                self.search(elements, &search(true, usize::MAX), |element| found.push(element.clone()))?;
+                Value::List(Arc::new(found))
+            }
+            Scan::Map => {
+                self.each(elements, predicate, |value| {
+                    found.push(value);
+                    Ok(())
+                })?;
+                Value::List(Arc::new(found))
+            }
+            Scan::Sum => {
+                let mut sum = 0.0;
+                self.each(elements, predicate, |value| {
+                    sum += value.number("an element to sum")?;
+                    Ok(())
+                })?;
+                finite(sum)?
+            }
+        };
+        self.element = outer;
+        Ok(result)
+    }
+
+    /// Counts the elements that are as wanted, and shows them to `found`.
+    fn search(
+        &mut self,
+        elements: Elements<'_, 'e>,
+        search: &Search<'e>,
+        mut found: impl FnMut(&Value<'e>),
+    ) -> Result<usize, EvaluationError> {
+        let mut count = 0;
+        for index in 0..elements.len() {
+            self.element = elements.get(index);
+            let truth = match search.predicate {
+                Some(predicate) => self.truth(predicate)?,
+                None => self.element.truth("an element to count")?,
+            };
+            if truth != search.wanted {
+                continue;
+            }
+            found(&self.element);
+            count += 1;
+            if count == search.enough {
+                break;
+            }
+        }
+        // Without a predicate nothing has been paid yet.
+        self.step(if search.predicate.is_none() { elements.len() } else { 0 })?;
+        Ok(count)
+    }
+
+    /// Shows what `predicate` makes of every element to `visit`, or the elements themselves.
+    fn each(
+        &mut self,
+        elements: Elements<'_, 'e>,
+        predicate: Option<&'e Node>,
+        mut visit: impl FnMut(Value<'e>) -> Result<(), EvaluationError>,
+    ) -> Result<(), EvaluationError> {
+        for index in 0..elements.len() {
+            let element = elements.get(index);
+            match predicate {
+                Some(predicate) => {
+                    self.element = element;
+                    visit(self.value(predicate)?)?;
+                }
+                None => {
+                    self.step(1)?;
+                    visit(element)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A field by its name. Labels that are missing are nil; reading on from nil is an error unless optional.
+fn member<'a>(of: &Value<'a>, name: &str, optional: bool) -> Evaluated<'a> {
+    let field = |fields| Field::find(fields, name);
+    let unknown = || EvaluationError::mismatch(format!("`{name}` of {}", of.type_name()));
+    match of {
+        Value::Json(Json::Object(fields)) => Ok(fields.get(name).map_or(Value::Nil, Value::from_json)),
+        Value::Nil if optional => Ok(Value::Nil),
+        Value::Nil => Err(EvaluationError::Nil { name: name.to_owned() }),
+        Value::Item(item) => field(ITEM_FIELDS).map(|field| field.of_item(item)).ok_or_else(unknown),
+        Value::User(user) => field(USER_FIELDS).map(|field| field.of_user(user)).ok_or_else(unknown),
+        Value::Row(row) => field(ROW_FIELDS).map(|field| field.of_row(row)).ok_or_else(unknown),
+        Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::Time(_) | Value::Duration(_) => {
+            Err(unknown())
+        }
+        Value::List(_) | Value::Texts(_) | Value::Json(_) | Value::Feedback(_) => Err(unknown()),
+    }
+}
+
+fn is_in<'a>(wanted: &Value<'a>, place: &Value<'a>) -> Result<bool, EvaluationError> {
+    if let (Value::Json(Json::Object(fields)), Value::Text(name)) = (place, wanted) {
+        return Ok(fields.contains_key(name.as_ref()));
+    }
+    match place.elements() {
+        Some(elements) => Ok(elements.contains(wanted)),
+        None if matches!(place, Value::Nil | Value::Json(_)) => Ok(false),
+        None => Err(EvaluationError::mismatch(format!("`in` {}", place.type_name()))),
+    }
+}
+
+fn negate<'a>(operand: &Value<'_>) -> Evaluated<'a> {
+    if let Value::Duration(nanos) = operand {
+        return Ok(Value::Duration(nanos.saturating_neg()));
+    }
+    operand.number("an operand of a sign").map(|number| Value::Number(-number))
+}
+
+fn compare(order: Order, left: &Value<'_>, right: &Value<'_>) -> Result<bool, EvaluationError> {
+    let ordering = match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left.partial_cmp(right),
+        (Value::Text(left), Value::Text(right)) => Some(left.as_ref().cmp(right.as_ref())),
+        (Value::Time(left), Value::Time(right)) => Some(left.cmp(right)),
+        (Value::Duration(left), Value::Duration(right)) => Some(left.cmp(right)),
+        (_, _) => None,
+    };
+    let ordering: Ordering = ordering.ok_or_else(|| mismatched("comparison", left, right))?;
+    Ok(match order {
+        Order::Less => ordering.is_lt(),
+        Order::LessOrEqual => ordering.is_le(),
+        Order::Greater => ordering.is_gt(),
+        Order::GreaterOrEqual => ordering.is_ge(),
+    })
+}
+
+fn test_text(test: TextTest, left: &Value<'_>, right: &Value<'_>) -> Result<bool, EvaluationError> {
+    let (Value::Text(text), Value::Text(part)) = (left, right) else {
+        return Err(mismatched("text test", left, right));
+    };
+    Ok(match test {
+        TextTest::Contains => text.contains(part.as_ref()),
+        TextTest::StartsWith => text.starts_with(part.as_ref()),
+        TextTest::EndsWith => text.ends_with(part.as_ref()),
+    })
+}
+
+fn mismatched(what: &str, left: &Value<'_>, right: &Value<'_>) -> EvaluationError {
+    EvaluationError::mismatch(format!("{what} of {} and {}", left.type_name(), right.type_name()))
+}
+
+fn finite<'a>(number: f64) -> Evaluated<'a> {
+    if number.is_finite() { Ok(Value::Number(number)) } else { Err(EvaluationError::NotFinite) }
+}
+
+fn arithmetic<'a>(operator: Arithmetic, left: Value<'a>, right: Value<'a>) -> Evaluated<'a> {
+    let divides = matches!(operator, Arithmetic::Divide | Arithmetic::Remainder);
+    if divides && matches!(right, Value::Number(0.0) | Value::Duration(0)) {
+        return Err(EvaluationError::DivisionByZero);
+    }
+    match (operator, left, right) {
+        (operator, Value::Number(left), Value::Number(right)) => finite(match operator {
+            Arithmetic::Add => left + right,
+            Arithmetic::Subtract => left - right,
+            Arithmetic::Multiply => left * right,
+            Arithmetic::Divide => left / right,
+            Arithmetic::Remainder => left % right,
+            Arithmetic::Power => left.powf(right),
+        }),
+        (Arithmetic::Add, Value::Text(left), Value::Text(right)) => {
+            Ok(Value::Text(Cow::Owned(left.into_owned() + right.as_ref())))
+        }
+        (Arithmetic::Subtract, Value::Time(left), Value::Time(right)) => {
+            Ok(Value::Duration(between(right, left)))
+        }
+        (Arithmetic::Add, Value::Time(moment), Value::Duration(nanos))
+        | (Arithmetic::Add, Value::Duration(nanos), Value::Time(moment)) => {
+            Ok(Value::Time(moment.plus_nanos(nanos)))
+        }
+        (Arithmetic::Subtract, Value::Time(moment), Value::Duration(nanos)) => {
+            Ok(Value::Time(moment.plus_nanos(nanos.saturating_neg())))
+        }
+        (Arithmetic::Add, Value::Duration(left), Value::Duration(right)) => {
+            Ok(Value::Duration(left.saturating_add(right)))
+        }
+        (Arithmetic::Subtract, Value::Duration(left), Value::Duration(right)) => {
+            Ok(Value::Duration(left.saturating_sub(right)))
+        }
+        (Arithmetic::Multiply, Value::Duration(nanos), Value::Number(factor))
+        | (Arithmetic::Multiply, Value::Number(factor), Value::Duration(nanos)) => {
+            Ok(Value::Duration((nanos as f64 * factor) as i64))
+        }
+        (Arithmetic::Divide, Value::Duration(nanos), Value::Number(divisor)) => {
+            Ok(Value::Duration((nanos as f64 / divisor) as i64))
+        }
+        (Arithmetic::Divide, Value::Duration(left), Value::Duration(right)) => {
+            Ok(Value::Number(left as f64 / right as f64))
+        }
+        (_, left, right) => Err(mismatched("arithmetic", &left, &right)),
+    }
+}

@@ -1,0 +1,148 @@
+//! What holds whatever else happens: once and only once, all or nothing, nobody's write lost.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use ulex_domain::{Event, Feedback, UserId};
+
+use super::{apply, at, feedback_of, item, named, overwrite, post, row, user};
+use crate::data::{Counts, DataStore, Submission};
+
+pub(super) async fn check(store: &Arc<dyn DataStore>) {
+    store.purge().await.expect("purge");
+    an_event_is_applied_once(store.as_ref()).await;
+    an_event_without_effect_is_in_the_ledger_too(store.as_ref()).await;
+    a_value_that_is_no_number_is_refused_as_a_whole(store.as_ref()).await;
+    nothing_to_do_is_no_error(store.as_ref()).await;
+    concurrent_additions_add_up(store).await;
+    concurrent_calls_take_effect_in_order(store).await;
+    a_purge_removes_everything(store.as_ref()).await;
+    store.ping().await.expect("ping");
+}
+
+async fn an_event_is_applied_once(store: &dyn DataStore) {
+    let event = || post(vec![row("r", "once", "i", 1.0, at(1))]);
+    let twice = vec![named("e-1", event()), named("e-1", event()), named("e-2", event())];
+    let outcomes = store.apply(twice).await.expect("apply");
+    assert_eq!(outcomes.iter().map(|outcome| outcome.duplicate).collect::<Vec<_>>(), [false, true, false]);
+    assert!(outcomes[1].changes.is_empty());
+    let again = store.apply(vec![named("e-2", event())]).await.expect("apply");
+    assert!(again[0].duplicate);
+    assert_eq!(feedback_of(store, "r", "once", "i").await.expect("it exists").value, 2.0);
+    // Without an id every submission counts.
+    apply(store, event()).await;
+    assert_eq!(feedback_of(store, "r", "once", "i").await.expect("it exists").value, 3.0);
+}
+
+async fn an_event_without_effect_is_in_the_ledger_too(store: &dyn DataStore) {
+    let event = || Event::DeleteUser { user_id: UserId::new("late") };
+    store.apply(vec![named("e-delete", event())]).await.expect("apply");
+    apply(store, Event::PutUsers { users: vec![user("late", json!(1), "")] }).await;
+    let again = store.apply(vec![named("e-delete", event())]).await.expect("apply");
+    assert!(again[0].duplicate);
+    assert!(store.user(&UserId::new("late")).await.expect("read").is_some());
+}
+
+async fn a_value_that_is_no_number_is_refused_as_a_whole(store: &dyn DataStore) {
+    let before = store.counts().await.expect("count");
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let call = vec![
+            named("e-good", post(vec![row("r", "good", "good", 1.0, at(1))])),
+            named(
+                "e-bad",
+                post(vec![row("r", "ok", "ok", 1.0, at(1)), row("r", "bad", "bad", value, at(1))]),
+            ),
+        ];
+        let refused = store.apply(call).await.expect_err("it must be refused");
+        assert!(!refused.is_transient(), "repeating does not help");
+    }
+    assert_eq!(store.counts().await.expect("count"), before, "nothing of the call was applied");
+    let good = store.apply(vec![named("e-good", post(vec![row("r", "good", "good", 1.0, at(1))]))]).await;
+    assert!(!good.expect("apply")[0].duplicate, "the ledger of a refused call is undone");
+}
+
+async fn nothing_to_do_is_no_error(store: &dyn DataStore) {
+    assert!(store.apply(Vec::new()).await.expect("apply").is_empty());
+    for event in
+        [post(Vec::new()), Event::PutUsers { users: Vec::new() }, Event::PutItems { items: Vec::new() }]
+    {
+        assert!(apply(store, event).await.changes.is_empty());
+    }
+}
+
+async fn concurrent_additions_add_up(store: &Arc<dyn DataStore>) {
+    let tasks = (0..16).map(|task| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            for turn in 0..100 {
+                // Repeated as after a lost answer.
+                for _attempt in 0..2 {
+                    let event = post(vec![row("add", "all", "one", 1.0, at(turn))]);
+                    store.apply(vec![named(&format!("{task}-{turn}"), event)]).await.expect("apply");
+                }
+            }
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.expect("no panic");
+    }
+    let sum = feedback_of(store.as_ref(), "add", "all", "one").await.expect("it exists");
+    assert_eq!(sum, Feedback { updated: at(99), ..row("add", "all", "one", 1_600.0, at(0)) });
+}
+
+/// Overwrites do not commute, so the last one called must be what stays.
+async fn concurrent_calls_take_effect_in_order(store: &Arc<dyn DataStore>) {
+    let mut calls = Vec::new();
+    for turn in 0..200 {
+        let event = overwrite(vec![row("last", "all", "one", f64::from(turn), at(1))]);
+        // Polled once, in order, so called in order; answered later.
+        let mut call = Box::pin({
+            let store = Arc::clone(store);
+            async move { store.apply(vec![Submission { event_id: None, event }]).await }
+        });
+        let polled =
+            std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
+        match polled {
+            std::task::Poll::Ready(outcome) => drop(outcome.expect("apply")),
+            std::task::Poll::Pending => calls.push(call),
+        }
+    }
+    for call in calls {
+        call.await.expect("apply");
+    }
+    assert_eq!(feedback_of(store.as_ref(), "last", "all", "one").await.expect("it exists").value, 199.0);
+}
+
+async fn a_purge_removes_everything(store: &dyn DataStore) {
+    apply(store, Event::PutItems { items: vec![item("searchable")] }).await;
+    store.set_search_columns(&["item.ItemId".to_owned()]).await.expect("define");
+    store.purge().await.expect("purge");
+    assert_eq!(store.counts().await.expect("count"), Counts::default());
+    assert!(store.search_items("searchable", 5).await.expect("search").is_empty());
+    let again = store.apply(vec![named("e-1", post(vec![row("r", "u", "i", 1.0, at(1))]))]).await;
+    assert!(!again.expect("apply")[0].duplicate, "the ledger is empty");
+    assert_eq!(feedback_of(store, "r", "u", "i").await, Some(row("r", "u", "i", 1.0, at(1))));
+    apply(store, Event::PutItems { items: vec![item("afterwards")] }).await;
+    assert_eq!(store.search_items("afterwards", 5).await.expect("search").len(), 1, "still searchable");
+}
+
+pub(super) async fn fill(store: &dyn DataStore) {
+    store.purge().await.expect("purge");
+    store.set_search_columns(&["item.Comment".to_owned()]).await.expect("define");
+    let call = vec![
+        named("e-reopened", post(vec![row("r", "u", "i", 1.0, at(1)), row("s", "u", "j", 2.0, at(2))])),
+        named("e-item", Event::PutItems { items: vec![item("described")] }),
+    ];
+    store.apply(call).await.expect("apply");
+}
+
+pub(super) async fn check_filled(store: &dyn DataStore) {
+    assert_eq!(store.counts().await.expect("count"), Counts { users: 1, items: 3, feedback: 2 });
+    let again = named("e-reopened", post(vec![row("r", "u", "i", 1.0, at(1))]));
+    assert!(store.apply(vec![again]).await.expect("apply")[0].duplicate, "the ledger is kept");
+    apply(store, post(vec![row("r", "u", "i", 1.0, at(5)), row("r", "new", "i", 1.0, at(5))])).await;
+    let summed = Feedback { updated: at(5), ..row("r", "u", "i", 2.0, at(1)) };
+    assert_eq!(feedback_of(store, "r", "u", "i").await, Some(summed));
+    assert_eq!(store.search_items("described", 5).await.expect("search").len(), 1, "the index is kept");
+    assert_eq!(store.counts().await.expect("count"), Counts { users: 2, items: 3, feedback: 3 });
+}

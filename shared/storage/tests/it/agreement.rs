@@ -1,0 +1,148 @@
+//! Random events must leave every backend in the same state as the reference.
+
+use std::num::NonZeroUsize;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use smol_str::SmolStr;
+use ulex_domain::{
+    Event, EventId, Feedback, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch,
+};
+use ulex_storage::conformance::data::dump::dump;
+use ulex_storage::data::{self, DataStore, MemoryStore, Submission};
+
+fn id() -> impl Strategy<Value = &'static str> {
+    prop::sample::select(vec!["a", "b", "B", "a/b", "", "é", "a longer id than fits inline", "10", "9"])
+}
+
+fn time() -> impl Strategy<Value = Timestamp> {
+    prop_oneof![Just(Timestamp::ZERO), (-5_i64..5).prop_map(Timestamp::from_nanos)]
+}
+
+fn labels() -> impl Strategy<Value = Value> {
+    prop::sample::select(vec![json!(null), json!({"a": ["x", 1]}), json!("text"), json!([])])
+}
+
+fn comment() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["", "words", "é\"'"]).prop_map(str::to_owned)
+}
+
+fn user() -> impl Strategy<Value = User> {
+    (id(), labels(), comment()).prop_map(|(id, labels, comment)| User {
+        user_id: UserId::new(id),
+        labels,
+        comment,
+    })
+}
+
+fn item() -> impl Strategy<Value = Item> {
+    let categories =
+        prop::option::of(vec(prop::sample::select(vec!["x", "y"]).prop_map(str::to_owned), 0..3));
+    (id(), any::<bool>(), categories, time(), labels(), comment()).prop_map(
+        |(id, is_hidden, categories, timestamp, labels, comment)| Item {
+            item_id: ItemId::new(id),
+            is_hidden,
+            categories,
+            timestamp,
+            labels,
+            comment,
+        },
+    )
+}
+
+fn row() -> impl Strategy<Value = Feedback> {
+    let value = prop::sample::select(vec![0.0, 1.0, -2.5, f64::MAX]);
+    (prop::sample::select(vec!["read", "star", ""]), id(), id(), value, time(), labels(), comment()).prop_map(
+        |(name, user, item, value, timestamp, labels, comment)| Feedback {
+            feedback_type: SmolStr::new(name),
+            user_id: UserId::new(user),
+            item_id: ItemId::new(item),
+            value,
+            timestamp,
+            updated: timestamp,
+            labels,
+            comment,
+        },
+    )
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let mode = prop::sample::select(vec![FeedbackMode::Accumulate, FeedbackMode::Overwrite]);
+    let item_patch = item().prop_map(|item| ItemPatch {
+        is_hidden: item.is_hidden.then_some(true),
+        categories: item.categories,
+        timestamp: (!item.timestamp.is_zero()).then_some(item.timestamp),
+        labels: (!item.labels.is_null()).then_some(item.labels),
+        comment: (!item.comment.is_empty()).then_some(item.comment),
+    });
+    prop_oneof![
+        2 => vec(user(), 0..4).prop_map(|users| Event::PutUsers { users }),
+        1 => user().prop_map(|user| Event::PatchUser {
+            user_id: user.user_id,
+            patch: UserPatch { labels: Some(user.labels), comment: None },
+        }),
+        1 => id().prop_map(|id| Event::DeleteUser { user_id: UserId::new(id) }),
+        2 => vec(item(), 0..4).prop_map(|items| Event::PutItems { items }),
+        1 => (id(), item_patch).prop_map(|(id, patch)| Event::PatchItem { item_id: ItemId::new(id), patch }),
+        1 => (id(), id(), any::<bool>()).prop_map(|(id, category, present)| Event::SetCategory {
+            item_id: ItemId::new(id),
+            category: category.to_owned(),
+            present,
+        }),
+        1 => id().prop_map(|id| Event::DeleteItem { item_id: ItemId::new(id) }),
+        6 => (vec(row(), 0..12), mode, any::<bool>(), any::<bool>()).prop_map(
+            |(rows, mode, insert_users, insert_items)| Event::PutFeedback { rows, mode, insert_users, insert_items }
+        ),
+        1 => (id(), id(), prop::option::of(prop::sample::select(vec!["read", "star", "no"]))).prop_map(
+            |(user, item, name)| Event::DeleteFeedback {
+                user_id: UserId::new(user),
+                item_id: ItemId::new(item),
+                feedback_type: name.map(SmolStr::new),
+            }
+        ),
+    ]
+}
+
+fn submission() -> impl Strategy<Value = Submission> {
+    (prop::option::of(0_u8..30), event()).prop_map(|(id, event)| Submission {
+        event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
+        event,
+    })
+}
+
+async fn compare(calls: Vec<Vec<Submission>>, page: NonZeroUsize) {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/data.db", directory.path().display());
+    let memory = MemoryStore::new();
+    let sqlite = data::open(&url, "").await.unwrap();
+    for call in calls {
+        let outcomes = sqlite.apply(call.clone()).await.unwrap();
+        assert_eq!(outcomes, memory.apply(call).await.unwrap());
+    }
+    let expected = dump(&memory, page).await;
+    assert_eq!(dump(sqlite.as_ref(), page).await, expected);
+    for user in &expected.users {
+        let until = Some(Timestamp::from_nanos(0));
+        let rows = sqlite.user_feedback(&user.user_id, until).await.unwrap();
+        assert_eq!(rows, memory.user_feedback(&user.user_id, until).await.unwrap());
+    }
+    for item in &expected.items {
+        let rows = sqlite.item_feedback(&item.item_id, None).await.unwrap();
+        assert_eq!(rows, memory.item_feedback(&item.item_id, None).await.unwrap());
+    }
+    assert_eq!(sqlite.counts().await.unwrap(), memory.counts().await.unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn sqlite_and_memory_agree_on_every_outcome_and_every_row(
+        calls in vec(vec(submission(), 1..6), 1..12),
+        page in 1_usize..9,
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(compare(calls, NonZeroUsize::new(page).unwrap()));
+    }
+}
