@@ -67,10 +67,17 @@ mod tests {
     fn judged(problems: &[&str], shift: Option<f64>) -> Verdict {
         let live: Vec<f64> = (0..200).map(|user| f64::from(user % 10) / 10.0).collect();
         let comparison = shift.map(|shift| Comparison {
-            candidate: live.iter().zip(0..).map(|(ndcg, user)| ndcg + shift + f64::from(user % 3) * 0.001).collect(),
+            candidate: live
+                .iter()
+                .zip(0..)
+                .map(|(ndcg, user)| ndcg + shift + f64::from(user % 3) * 0.001)
+                .collect(),
             live: live.clone(),
         });
-        judge_parts(&problems.iter().map(|&problem| problem.to_owned()).collect::<Vec<_>>(), comparison.as_ref())
+        judge_parts(
+            &problems.iter().map(|&problem| problem.to_owned()).collect::<Vec<_>>(),
+            comparison.as_ref(),
+        )
     }
 
     #[test]
@@ -91,6 +98,9 @@ mod tests {
 
     #[test]
     fn without_a_comparison_only_sanity_counts() {
-        assert_eq!(judged(&[], None), Verdict { passed: true, reasons: vec!["nothing to compare with".to_owned()] });
+        assert_eq!(
+            judged(&[], None),
+            Verdict { passed: true, reasons: vec!["nothing to compare with".to_owned()] }
+        );
     }
 }

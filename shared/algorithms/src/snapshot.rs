@@ -111,7 +111,8 @@ impl SnapshotWriter {
         let tensors = self.tensors.iter().map(|(name, _, _, bytes)| (name.as_str(), &bytes[..]));
         let digest = digest(kind, &description, tensors);
         let label = Label { kind: kind.to_owned(), version: VERSION, digest, description };
-        let label = serde_json::to_string(&label).map_err(|reason| SnapshotError::Malformed(reason.to_string()))?;
+        let label =
+            serde_json::to_string(&label).map_err(|reason| SnapshotError::Malformed(reason.to_string()))?;
         // One entry: several would stand in another order every time.
         let metadata = HashMap::from([(LABEL.to_owned(), label)]);
         let malformed = |reason: safetensors::SafeTensorError| SnapshotError::Malformed(reason.to_string());
@@ -162,7 +163,8 @@ impl<'a> Snapshot<'a> {
         let malformed = |reason: safetensors::SafeTensorError| SnapshotError::Malformed(reason.to_string());
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        let label = metadata.get(LABEL).ok_or_else(|| SnapshotError::Malformed("it has no label".to_owned()))?;
+        let label =
+            metadata.get(LABEL).ok_or_else(|| SnapshotError::Malformed("it has no label".to_owned()))?;
         let label: Label =
             serde_json::from_str(label).map_err(|reason| SnapshotError::Malformed(reason.to_string()))?;
         let expect = |expected: String, found: String| {

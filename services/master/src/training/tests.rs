@@ -30,12 +30,8 @@ fn likes(users: std::ops::Range<u32>) -> Vec<Feedback> {
 async fn table(rows: Vec<Feedback>) -> Table {
     let store = MemoryStore::new();
     let items = (0..ITEMS).map(|item| Item::bare(ItemId::new(format!("i{item}")))).collect();
-    let feedback = Event::PutFeedback {
-        rows,
-        mode: FeedbackMode::Overwrite,
-        insert_users: true,
-        insert_items: true,
-    };
+    let feedback =
+        Event::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true };
     let events = vec![Event::PutItems { items }, feedback];
     let submissions = events.into_iter().map(|event| Submission { event_id: None, event }).collect();
     store.apply(submissions).await.unwrap();

@@ -102,7 +102,10 @@ impl FeatureRows {
             && features.len() == values.len()
             && dense.iter().all(|dense| Some(dense.vectors.len()) == rows.checked_mul(dense.dimensions));
         if !sound {
-            return Err(SnapshotError::Tensor { name: prefix.to_owned(), reason: "its parts do not fit together" });
+            return Err(SnapshotError::Tensor {
+                name: prefix.to_owned(),
+                reason: "its parts do not fit together",
+            });
         }
         Ok(Self { offsets, features, values, dense })
     }

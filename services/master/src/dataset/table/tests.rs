@@ -27,7 +27,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn event(step: &Step) -> Event {
-    let (user, item) = (|number: u8| UserId::new(format!("u{number}")), |number: u8| ItemId::new(format!("i{number}")));
+    let (user, item) =
+        (|number: u8| UserId::new(format!("u{number}")), |number: u8| ItemId::new(format!("i{number}")));
     match *step {
         Step::Like(who, what, value) => Event::PutFeedback {
             rows: vec![Feedback {
@@ -49,14 +50,16 @@ fn event(step: &Step) -> Event {
         }
         Step::DeleteUser(who) => Event::DeleteUser { user_id: user(who) },
         Step::DeleteItem(what) => Event::DeleteItem { item_id: item(what) },
-        Step::Describe(what) => {
-            Event::PutItems { items: vec![Item { comment: "described".to_owned(), ..Item::bare(item(what)) }] }
-        }
+        Step::Describe(what) => Event::PutItems {
+            items: vec![Item { comment: "described".to_owned(), ..Item::bare(item(what)) }],
+        },
     }
 }
 
 /// The content by ids: indexes may differ between a table that was loaded and one that was kept current.
-fn content(table: &Table) -> (BTreeMap<(String, String, String), (String, String)>, Vec<String>, Vec<String>) {
+fn content(
+    table: &Table,
+) -> (BTreeMap<(String, String, String), (String, String)>, Vec<String>, Vec<String>) {
     let rows = &table.rows;
     let row = |row: usize| {
         let key = (
