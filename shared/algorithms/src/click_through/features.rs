@@ -88,7 +88,7 @@ impl SideBuilder {
                 Some(sample) => sample.push(number),
                 None => self.numbers.entry(path.to_owned()).or_default().push(number),
             },
-            Value::Vector(vector) if vector.is_empty() => {}
+            Value::Vector([]) => {}
             Value::Vector(vector) => match self.vectors.get_mut(path) {
                 Some(lengths) => *lengths.entry(vector.len()).or_default() += 1,
                 None => {
