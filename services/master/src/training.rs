@@ -154,9 +154,8 @@ impl Cycle<'_> {
         let chosen = chosen.inspect_err(|reason| task_failed(self.tasks, reason))?;
         self.check()?;
         task.at(2);
-        let mut metrics = BTreeMap::new();
-        let tested =
-            timed(&mut times, "test_seconds", || self.test(&shared, &split, &bed, &chosen, &mut metrics))?;
+        let (mut metrics, tested) =
+            timed(&mut times, "test_seconds", || self.test(&shared, &split, &bed, &chosen))?;
         task.at(3);
         let everything =
             split.liked(&shared.signals.pairs, &[Part::Train, Part::Validation, Part::Test], shared.shape);
@@ -250,8 +249,7 @@ impl Cycle<'_> {
         split: &Split,
         bed: &TestBed<'_>,
         chosen: &Chosen,
-        metrics: &mut BTreeMap<String, f64>,
-    ) -> Result<Option<Comparison>, CycleError> {
+    ) -> Result<(BTreeMap<String, f64>, Option<Comparison>), CycleError> {
         let before = [Part::Train, Part::Validation];
         let liked = split.liked(&shared.signals.pairs, &before, shared.shape);
         let in_before = |pair: usize| before.contains(&split.parts[pair]);
@@ -259,19 +257,23 @@ impl Cycle<'_> {
         set.leaderboards = Boards::new(self).counting(&liked);
         let set = Arc::new(set);
         self.check()?;
+        let mut metrics = BTreeMap::new();
+        if let Some(ranker) = &chosen.ranker {
+            metrics.insert("ranker.auc".to_owned(), ranker.auc);
+        }
         let live = Live::new(set, bed.catalogue());
         let plan = &self.settings.plan;
         let pipeline = bed.evaluate(Some(&live), plan, None, self.now);
-        pipeline_test::note(metrics, "pipeline", &pipeline);
+        pipeline_test::note(&mut metrics, "pipeline", &pipeline);
         for source in &plan.sources {
             let alone = bed.evaluate(Some(&live), plan, Some(source), self.now);
-            pipeline_test::note(metrics, &source.to_string(), &alone);
+            pipeline_test::note(&mut metrics, &source.to_string(), &alone);
         }
-        let (Some(in_use), true) = (self.live, split.comparable) else { return Ok(None) };
+        let (Some(in_use), true) = (self.live, split.comparable) else { return Ok((metrics, None)) };
         let in_use = Live::new(Arc::new(in_use.clone()), bed.catalogue());
         let theirs = bed.evaluate(Some(&in_use), plan, None, self.now);
-        pipeline_test::note(metrics, "live.pipeline", &theirs);
-        Ok(Some(Comparison { candidate: pipeline.ndcg(), live: theirs.ndcg() }))
+        pipeline_test::note(&mut metrics, "live.pipeline", &theirs);
+        Ok((metrics, Some(Comparison { candidate: pipeline.ndcg(), live: theirs.ndcg() })))
     }
 
     /// Fits everything that was chosen on some of the liked pairs. Leaderboards and manifest are left empty.

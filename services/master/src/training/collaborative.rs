@@ -71,14 +71,14 @@ impl Recipe {
                 Ok(Collaborative::Factors(factors))
             }
             Self::Bpr(params) => {
-                let params = BprParams { seed, ..params.clone() };
+                let params = BprParams { seed, ..*params };
                 let model = params.check().and_then(|checked| checked.fit(liked, cancel));
                 let model = model.map_err(|reason| failed(&reason))?;
                 let factors = Factors::new("bpr", model, BPR_FOLD_IN).map_err(|reason| failed(&reason))?;
                 Ok(Collaborative::Factors(factors))
             }
             Self::Ease(params) => {
-                let weights = params.clone().check().and_then(|checked| checked.fit(liked));
+                let weights = (*params).check().and_then(|checked| checked.fit(liked));
                 Ok(Collaborative::Linear(weights.map_err(|reason| failed(&reason))?))
             }
         }

@@ -86,12 +86,12 @@ impl<'a> Boards<'a> {
         if let Some(first) = failed.clone().next() {
             warn!(leaderboard = board.name, items = failed.count(), first, "items could not be scored");
         }
-        let scored = evaluated.into_iter().filter_map(Result::ok).collect();
-        Ok(self.cut(&board.name, scored, items))
+        let scored: Vec<(u32, f64)> = evaluated.into_iter().filter_map(Result::ok).collect();
+        Ok(self.cut(&board.name, &scored, items))
     }
 
     /// The best overall and the best of each category.
-    fn cut(&self, name: &str, scored: Vec<(u32, f64)>, items: &[Option<Item>]) -> Leaderboard {
+    fn cut(&self, name: &str, scored: &[(u32, f64)], items: &[Option<Item>]) -> Leaderboard {
         let k = self.cycle.settings.plan.cache_size;
         let mut overall = TopK::new(k);
         let mut categories: FxHashMap<&str, TopK> = FxHashMap::default();

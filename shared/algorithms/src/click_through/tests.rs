@@ -18,7 +18,7 @@ struct Shop {
 
 impl Shop {
     fn new() -> Self {
-        let taste = |index: usize| if index % 2 == 0 { "sea" } else { "hills" };
+        let taste = |index: usize| if index.is_multiple_of(2) { "sea" } else { "hills" };
         let vectors = [[1.0, 0.2, 0.1], [0.1, 1.0, -0.3]];
         let labels =
             |index: usize| [("taste", Value::Text(taste(index))), ("size", Value::Number(index as f64))];
