@@ -18,8 +18,8 @@ use ulex_algorithms::click_through::calibration::{
     area_under_curve, expected_calibration_error, mean_log_loss,
 };
 use ulex_algorithms::click_through::{
-    Calibration, Facts, FeatureRows, FeatureSpaceBuilder, FmParams, Layout, Ranker, Samples, Side, Value,
-    fit, parse_libfm,
+    Calibration, Facts, FeatureRows, FeatureSpace, FeatureSpaceBuilder, FmParams, Layout, Ranker, Samples,
+    Side, Value, fit, parse_libfm,
 };
 use ulex_algorithms::dictionary::Dictionary;
 use ulex_algorithms::interactions::Interactions;
@@ -254,15 +254,23 @@ fn speed() -> Outcome {
     Ok(())
 }
 
-/// The ranker on MovieLens 100K: a rating of 4 or 5 is positive, the last fifth of the time is test, the fifth before validation.
-fn ranker(params: &FmParams) -> Outcome {
-    let ratings = table("ml-100k/ml-100k.inter")?;
+/// Ratings in order of time, and the feature rows of their users and items.
+struct Rated {
+    space: FeatureSpace,
+    users: FeatureRows,
+    items: FeatureRows,
+    /// User, item, rated 4 or 5, seconds.
+    events: Vec<(u32, u32, bool, u64)>,
+}
+
+/// MovieLens 100K; what counts towards activity are the first `share` tenths of the ratings.
+fn load_rated(share: usize) -> Outcome<Rated> {
     let (user_rows, item_rows) = (table("ml-100k/ml-100k.user")?, table("ml-100k/ml-100k.item")?);
-    let mut events: Vec<(u32, u32, bool, u64)> = Vec::new();
     let (mut user_ids, mut item_ids) = (Dictionary::default(), Dictionary::default());
     user_rows.iter().for_each(|row| _ = user_ids.intern(&row[0]));
     item_rows.iter().for_each(|row| _ = item_ids.intern(&row[0]));
-    for row in &ratings {
+    let mut events = Vec::new();
+    for row in table("ml-100k/ml-100k.inter")? {
         let positive = row[2].parse::<f32>()? >= 4.0;
         events.push((
             user_ids.intern(&row[0]),
@@ -272,30 +280,22 @@ fn ranker(params: &FmParams) -> Outcome {
         ));
     }
     events.sort_by_key(|event| event.3);
-    let cut = |share: usize| events.len() * share / 10;
-    let (train, valid, test) = (&events[..cut(6)], &events[cut(6)..cut(8)], &events[cut(8)..]);
     let mut activity = (vec![0_u32; user_ids.len()], vec![0_u32; item_ids.len()]);
-    for event in train {
+    for event in &events[..events.len() * share / 10] {
         activity.0[event.0 as usize] += 1;
         activity.1[event.1 as usize] += 1;
     }
-    let user_labels: Vec<Vec<(&str, Value)>> = user_rows
-        .iter()
-        .map(|row| {
-            vec![
-                ("age", Value::Number(row[1].parse().unwrap_or(0.0))),
-                ("gender", Value::Text(&row[2])),
-                ("occupation", Value::Text(&row[3])),
-            ]
-        })
-        .collect();
-    let item_labels: Vec<Vec<(&str, Value)>> = item_rows
-        .iter()
-        .map(|row| {
-            let year = [("year", Value::Number(row[2].parse().unwrap_or(0.0)))];
-            year.into_iter().chain(row[3].split(' ').map(|genre| ("genre", Value::Text(genre)))).collect()
-        })
-        .collect();
+    let number = |text: &str| Value::Number(text.parse().unwrap_or(0.0));
+    let user_labels = |row: &'static [String]| -> Vec<(&'static str, Value<'static>)> {
+        vec![("age", number(&row[1])), ("gender", Value::Text(&row[2])), ("occupation", Value::Text(&row[3]))]
+    };
+    let item_labels = |row: &'static [String]| -> Vec<(&'static str, Value<'static>)> {
+        let genres = row[3].split(' ').map(|genre| ("genre", Value::Text(genre)));
+        [("year", number(&row[2]))].into_iter().chain(genres).collect()
+    };
+    let (user_rows, item_rows) = (user_rows.leak(), item_rows.leak());
+    let user_labels: Vec<_> = user_rows.iter().map(|row| user_labels(row)).collect();
+    let item_labels: Vec<_> = item_rows.iter().map(|row| item_labels(row)).collect();
     let mut builder = FeatureSpaceBuilder::default();
     user_labels.iter().for_each(|labels| builder.observe(Side::User, labels.iter().copied()));
     item_labels.iter().for_each(|labels| builder.observe(Side::Item, labels.iter().copied()));
@@ -310,14 +310,23 @@ fn ranker(params: &FmParams) -> Outcome {
     };
     let users = encode(Side::User, &user_labels, &activity.0);
     let items = encode(Side::Item, &item_labels, &activity.1);
-    let samples = |events: &[(u32, u32, bool, u64)]| {
-        let mut samples = Samples::new(vec![&users, &items]);
-        events.iter().for_each(|&(user, item, positive, _)| samples.push(&[user, item], positive));
+    Ok(Rated { space, users, items, events })
+}
+
+/// The ranker on MovieLens 100K: the last fifth of the ratings is test, the fifth before validation.
+fn ranker(params: &FmParams) -> Outcome {
+    let rated = load_rated(6)?;
+    let samples = |from: usize, to: usize| {
+        let mut samples = Samples::new(vec![&rated.users, &rated.items]);
+        let n = rated.events.len();
+        for &(user, item, positive, _) in &rated.events[n * from / 10..n * to / 10] {
+            samples.push(&[user, item], positive);
+        }
         samples
     };
-    let (train, valid, test) = (samples(train), samples(valid), samples(test));
+    let (train, valid, test) = (samples(0, 6), samples(6, 8), samples(8, 10));
     let start = Instant::now();
-    let fitted = fit(space.layout(), &train, &valid, params, &Unattended)?;
+    let fitted = fit(rated.space.layout(), &train, &valid, params, &Unattended)?;
     let seconds = start.elapsed().as_secs_f64();
     let calibration = Calibration::platt(&fitted.model.predict(&valid), valid.labels());
     let logits = fitted.model.predict(&test);
@@ -326,17 +335,17 @@ fn ranker(params: &FmParams) -> Outcome {
         expected_calibration_error(&probabilities, test.labels(), 15)
     };
     let (raw, calibrated) = (error(&Calibration::Identity), error(&calibration));
-    let ranker = Ranker::new(fitted.model, calibration, &items);
+    let ranker = Ranker::new(fitted.model, calibration, &rated.items);
     let candidates: Vec<u32> = (0..500).collect();
     let mut out = Vec::new();
-    let vector = fastest(200, || _ = black_box(ranker.user_vector(&users, 7)));
-    let user = ranker.user_vector(&users, 7);
+    let vector = fastest(200, || _ = black_box(ranker.user_vector(&rated.users, 7)));
+    let user = ranker.user_vector(&rated.users, 7);
     let scoring = fastest(200, || ranker.score_candidates(black_box(&user), &candidates, &mut out));
     println!(
         "{}",
         json!({"task": "ranker", "params": params, "epoch": fitted.best_epoch, "fit_seconds": seconds,
-        "auc": area_under_curve(&logits, test.labels()), "logloss": mean_log_loss(&logits, test.labels()),
-        "ece": raw, "ece_calibrated": calibrated, "user_vector_us": vector, "score_500_us": scoring})
+            "auc": area_under_curve(&logits, test.labels()), "logloss": mean_log_loss(&logits, test.labels()),
+            "ece": raw, "ece_calibrated": calibrated, "user_vector_us": vector, "score_500_us": scoring})
     );
     Ok(())
 }
@@ -415,10 +424,10 @@ fn blended(name: &str) -> Outcome {
     let top = if name == "gowalla" { 20 } else { 10 };
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let (mut kept, mut held) = (Vec::new(), vec![Vec::new(); split.train.n_rows()]);
-    for user in 0..split.train.n_rows() {
+    for (user, held) in held.iter_mut().enumerate() {
         for &item in split.train.row(user).0 {
             match random.random_range(0..5) {
-                0 => held[user].push(item),
+                0 => held.push(item),
                 _kept => kept.push((user as u32, item, 1.0)),
             }
         }

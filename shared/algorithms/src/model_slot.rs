@@ -63,16 +63,16 @@ mod tests {
     #[test]
     fn readers_never_see_half_a_value() {
         let slot = ModelSlot::new(Arc::new([0_u64; 8]));
+        let read = || {
+            for _ in 0..2000 {
+                let value = slot.get().expect("never emptied here");
+                assert!(value.iter().all(|&n| n == value[0]));
+            }
+        };
         std::thread::scope(|scope| {
             scope.spawn(|| (1..2000).for_each(|n| _ = slot.replace(Arc::new([n; 8]))));
-            for _ in 0..2 {
-                scope.spawn(|| {
-                    for _ in 0..2000 {
-                        let value = slot.get().expect("never emptied here");
-                        assert!(value.iter().all(|&n| n == value[0]));
-                    }
-                });
-            }
+            scope.spawn(read);
+            scope.spawn(read);
         });
     }
 }

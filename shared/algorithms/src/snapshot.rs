@@ -77,8 +77,11 @@ pub enum SnapshotError {
 #[derive(Debug)]
 pub struct SnapshotWriter<'a> {
     kind: String,
-    tensors: BTreeMap<String, (Dtype, Vec<usize>, Cow<'a, [u8]>)>,
+    tensors: BTreeMap<String, Pending<'a>>,
 }
+
+/// Type, shape and data of a tensor that is to be written.
+type Pending<'a> = (Dtype, Vec<usize>, Cow<'a, [u8]>);
 
 impl<'a> SnapshotWriter<'a> {
     /// An empty snapshot of a kind, for example `model-set`.

@@ -88,7 +88,7 @@ impl SideBuilder {
                 Some(sample) => sample.push(number),
                 None => self.numbers.entry(path.to_owned()).or_default().push(number),
             },
-            Value::Vector(vector) if vector.is_empty() => {}
+            Value::Vector([]) => {}
             Value::Vector(vector) => match self.vectors.get_mut(path) {
                 Some(lengths) => *lengths.entry(vector.len()).or_default() += 1,
                 None => {
@@ -246,9 +246,8 @@ impl FeatureSpace {
                         .and_then(|(feature, scale)| scale.apply(number).map(|value| (*feature, value))),
                 ),
                 Value::Vector(vector) => {
-                    if let Some(block) = space.vectors.keys().position(|other| other == path) {
-                        vectors[block] = Some(vector);
-                    }
+                    let slot = space.vectors.keys().zip(&mut vectors).find(|(other, _)| *other == path);
+                    slot.into_iter().for_each(|(_, slot)| *slot = Some(vector));
                 }
             }
         }

@@ -248,19 +248,15 @@ impl Blend {
         let singles: Vec<Self> = (0..n).map(|source| Self::single(source, n)).collect();
         let single: Vec<f64> = singles.iter().map(|blend| data.ndcg(blend, params.k)).collect();
         let first = (0..n).fold(0, |best, source| if single[source] > single[best] { source } else { best });
-        let mut best = (single[first], singles[first].clone());
-        for standardisation in [Standardisation::ZScore, Standardisation::MinMax] {
-            let standard = data.standardised(standardisation);
-            let score = |weights: &[f32]| data.mean_ndcg(&standard, weights, params.k);
-            for start in singles.iter().map(|blend| &blend.weights).chain([&equal]) {
-                let (ndcg, weights) = ascend(start.clone(), &score);
-                if ndcg > best.0 {
-                    best = (ndcg, Self { weights, standardisation });
-                }
-            }
-        }
+        let alone = (single[first], singles[first].clone());
+        let starts: Vec<&[f32]> =
+            singles.iter().map(|blend| &blend.weights[..]).chain([&equal[..]]).collect();
+        let ascents = [Standardisation::ZScore, Standardisation::MinMax]
+            .into_iter()
+            .flat_map(|standardisation| ascend_from(data, standardisation, &starts, params.k));
+        let mut best = ascents.fold(alone.clone(), better);
         if data.standard_errors(&best.1, &singles[first], params.k) <= params.min_standard_errors {
-            best = (single[first], singles[first].clone());
+            best = alone;
         }
         FittedBlend { ndcg: best.0, blend: best.1, single }
     }
@@ -283,27 +279,46 @@ impl Blend {
     }
 }
 
+/// The summit reached from every starting point.
+fn ascend_from(
+    data: &BlendData,
+    standardisation: Standardisation,
+    starts: &[&[f32]],
+    k: usize,
+) -> Vec<(f64, Blend)> {
+    let standard = data.standardised(standardisation);
+    let score = |weights: &[f32]| data.mean_ndcg(&standard, weights, k);
+    let ascend_from = |start: &&[f32]| {
+        let (ndcg, weights) = ascend(start.to_vec(), &score);
+        (ndcg, Blend { weights, standardisation })
+    };
+    starts.iter().map(ascend_from).collect()
+}
+
+/// The second if it is better by its number.
+fn better<T>(first: (f64, T), second: (f64, T)) -> (f64, T) {
+    if second.0 > first.0 { second } else { first }
+}
+
 /// Coordinate ascent from one starting point.
-fn ascend(mut weights: Vec<f32>, score: &impl Fn(&[f32]) -> f64) -> (f64, Vec<f32>) {
-    let mut best = score(&weights);
+fn ascend(weights: Vec<f32>, score: &impl Fn(&[f32]) -> f64) -> (f64, Vec<f32>) {
+    let mut best = (score(&weights), weights);
     let mut step = 0.2;
     while step > 0.02 {
-        let mut improved = false;
-        for source in 0..weights.len() {
-            let share = weights[source];
-            for candidate in [share - 2.0 * step, share - step, share + step, share + 2.0 * step] {
-                let trial = with_share(&weights, source, candidate.clamp(0.0, 1.0));
-                let ndcg = score(&trial);
-                if ndcg > best {
-                    (best, weights, improved) = (ndcg, trial, true);
-                }
-            }
+        let before = best.0;
+        for source in 0..best.1.len() {
+            let share = best.1[source];
+            let shares = [share - 2.0 * step, share - step, share + step, share + 2.0 * step];
+            best = shares.into_iter().fold(best, |best, share| {
+                let trial = with_share(&best.1, source, share.clamp(0.0, 1.0));
+                better(best, (score(&trial), trial))
+            });
         }
-        if !improved {
+        if best.0 == before {
             step *= 0.5;
         }
     }
-    (best, weights)
+    best
 }
 
 /// The weights with one of them set and the others keeping their proportions; equal ones if there were none.
