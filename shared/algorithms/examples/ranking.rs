@@ -85,10 +85,13 @@ fn factorization_machine(params: &FmParams) -> Outcome {
     for report in &fitted.epochs {
         eprintln!("{}", json!(report));
     }
+    let calibration = Calibration::platt(&fitted.model.predict(&valid), valid.labels());
     let logits = fitted.model.predict(&test);
+    let probabilities: Vec<f32> = logits.iter().map(|&logit| calibration.probability(logit)).collect();
+    let error = expected_calibration_error(&probabilities, test.labels(), 15);
     println!(
         "{}",
-        json!({"task": "fm", "params": params, "epoch": fitted.best_epoch, "fit_seconds": seconds,
+        json!({"task": "fm", "params": params, "epoch": fitted.best_epoch, "fit_seconds": seconds, "ece_calibrated": error,
             "auc": area_under_curve(&logits, test.labels()), "logloss": mean_log_loss(&logits, test.labels())})
     );
     Ok(())

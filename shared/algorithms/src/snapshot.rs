@@ -11,7 +11,7 @@
 //! | `ulex.digest` | SHA-256 tree over everything else |
 //!
 //! The digest is the SHA-256 of: kind, manifest, for every tensor its name, type, shape and place (each part preceded by its length), then the
-//! SHA-256 of every [`CHUNK`] bytes of data. The chunks are hashed in parallel, so opening costs little more than reading memory:
+//! SHA-256 of every MiB of every tensor. The chunks are hashed in parallel, so opening costs little more than reading memory:
 //! about a second per gigabyte and core with SHA instructions.
 //!
 //! Opening never panics: truncated, altered, foreign or newer bytes are a [`SnapshotError`]. Tensors are read in place where memory is

@@ -3,9 +3,9 @@
 //! # Parallel and deterministic
 //!
 //! A batch is worked on in two steps, each split in a way that does not depend on the number of threads:
-//! 1. *forward*: fixed chunks of [`CHUNK`] samples; every sample is computed on its own, what is summed over samples
+//! 1. *forward*: fixed chunks of 64 samples; every sample is computed on its own, what is summed over samples
 //!    (loss, bias, field weights) is summed within a chunk and the chunks are summed in order;
-//! 2. *backward*: the parameter table is cut into [`SHARDS`] shards (feature modulo `SHARDS`), each owned by one task
+//! 2. *backward*: the parameter table is cut into 16 shards (feature modulo 16), each owned by one task
 //!    that adds up the gradient of its features in sample order and then moves them.
 //!
 //! Only rows that occur in the batch are read or written: a batch costs `O(entries · factors)`, however many
