@@ -13,6 +13,7 @@
 pub mod calibration;
 pub mod factorization_machine;
 pub mod features;
+mod fold;
 pub mod gradient;
 pub mod samples;
 mod scale;

@@ -122,9 +122,9 @@ impl Neighbors {
         for target in 0..self.n_rows() as u32 {
             let (ids, scores) = self.row(target);
             for (&source, &score) in ids.iter().zip(scores) {
-                if let Some(row) = rows.get_mut(source as usize) {
-                    row.push(Scored { index: target, score });
-                }
+                rows.get_mut(source as usize)
+                    .into_iter()
+                    .for_each(|row| row.push(Scored { index: target, score }));
             }
         }
         rows.par_iter_mut().for_each(|row| row.sort_by(best_first));

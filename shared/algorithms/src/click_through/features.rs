@@ -6,7 +6,7 @@
 //! | activity | 24 buckets, `log2` of the number of feedback rows | one if known |
 //! | age | 16 buckets, `log2` of days | one if known |
 //! | texts of a path | one per text seen at least twice | any number, of Euclidean length 1 together |
-//! | numbers | one per path, see [`scale`](super::scale) | any number |
+//! | numbers | one per path, scaled by median and quartiles (by `ln(1 + x)` if skewed) | any number |
 //! | vector of a path | one per dimension | projected by the machine |
 //!
 //! The [`MAX_TEXT_FIELDS`] most used paths have fields of their own, so the machine can weigh genres otherwise than
@@ -246,9 +246,8 @@ impl FeatureSpace {
                         .and_then(|(feature, scale)| scale.apply(number).map(|value| (*feature, value))),
                 ),
                 Value::Vector(vector) => {
-                    if let Some(block) = space.vectors.keys().position(|other| other == path) {
-                        vectors[block] = Some(vector);
-                    }
+                    let slot = space.vectors.keys().zip(&mut vectors).find(|(other, _)| *other == path);
+                    slot.into_iter().for_each(|(_, slot)| *slot = Some(vector));
                 }
             }
         }

@@ -3,9 +3,9 @@
 //! # Parallel and deterministic
 //!
 //! A batch is worked on in two steps, each split in a way that does not depend on the number of threads:
-//! 1. *forward*: fixed chunks of [`CHUNK`] samples; every sample is computed on its own, what is summed over samples
+//! 1. *forward*: fixed chunks of 64 samples; every sample is computed on its own, what is summed over samples
 //!    (loss, bias, field weights) is summed within a chunk and the chunks are summed in order;
-//! 2. *backward*: the parameter table is cut into [`SHARDS`] shards (feature modulo `SHARDS`), each owned by one task
+//! 2. *backward*: the parameter table is cut into 16 shards (feature modulo 16), each owned by one task
 //!    that adds up the gradient of its features in sample order and then moves them.
 //!
 //! Only rows that occur in the batch are read or written: a batch costs `O(entries · factors)`, however many
@@ -193,10 +193,9 @@ impl<'a> Trainer<'a> {
             state.entries.clear();
         }
         for (sample, &id) in batch.iter().enumerate() {
-            for (feature, value) in self.samples.entries(id as usize) {
-                if self.frozen[feature as usize] {
-                    continue;
-                }
+            let learned =
+                self.samples.entries(id as usize).filter(|&(feature, _)| !self.frozen[feature as usize]);
+            for (feature, value) in learned {
                 let row = feature / SHARDS as u32;
                 let field = model.field_of[feature as usize];
                 let entry = Entry { row, sample: sample as u32, value, field };
@@ -350,12 +349,24 @@ impl ShardState {
                 let field = usize::from(field_of[first]);
                 let pull = &view.pulls[sample * width + field * factors..][..factors];
                 let skip = (SHARDS + shard - first % SHARDS) % SHARDS;
-                for (dimension, &value) in block.row(row).iter().enumerate().skip(skip).step_by(SHARDS) {
-                    let gradient = self.gradient(((first + dimension) / SHARDS) as u32, factors);
-                    axpy(error * value, pull, &mut gradient[..factors]);
-                    gradient[factors] += error * value;
-                }
+                let own = block.row(row).iter().enumerate().skip(skip).step_by(SHARDS);
+                self.add_linear(first, own, error, pull);
             }
+        }
+    }
+
+    /// Adds to the gradients of dimensions what features without a square term contribute.
+    fn add_linear<'v>(
+        &mut self,
+        first: usize,
+        values: impl Iterator<Item = (usize, &'v f32)>,
+        error: f32,
+        pull: &[f32],
+    ) {
+        for (dimension, &value) in values {
+            let gradient = self.gradient(((first + dimension) / SHARDS) as u32, pull.len());
+            axpy(error * value, pull, &mut gradient[..pull.len()]);
+            gradient[pull.len()] += error * value;
         }
     }
 

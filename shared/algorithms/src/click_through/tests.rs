@@ -105,6 +105,16 @@ fn logit_by_pairs(model: &FactorizationMachine, layout: &Layout, samples: &Sampl
     logit
 }
 
+/// Mean log-loss of the definition.
+fn mean_loss(model: &FactorizationMachine, layout: &Layout, samples: &Samples) -> f64 {
+    let loss = |sample: usize| {
+        let logit = logit_by_pairs(model, layout, samples, sample);
+        let sign = if samples.labels()[sample] { -1.0 } else { 1.0 };
+        (sign * logit).exp().ln_1p()
+    };
+    (0..samples.len()).map(loss).sum::<f64>() / samples.len() as f64
+}
+
 #[test]
 fn the_logit_is_the_sum_over_all_pairs() {
     let shop = Shop::new();
@@ -144,16 +154,7 @@ fn one_step_goes_down_the_numerical_gradient() {
         .unwrap()
         .model;
         let moved = fit(shop.space.layout(), &train, &train, &params, &Unattended).unwrap().model;
-        let loss = |model: &FactorizationMachine| -> f64 {
-            (0..train.len())
-                .map(|s| {
-                    let logit = logit_by_pairs(model, shop.space.layout(), &train, s);
-                    let wrong = if train.labels()[s] { -logit } else { logit };
-                    wrong.exp().ln_1p()
-                })
-                .sum::<f64>()
-                / train.len() as f64
-        };
+        let loss = |model: &FactorizationMachine| mean_loss(model, shop.space.layout(), &train);
         let (from, to) = (start.rows(), moved.rows());
         let mut checked = 0;
         for parameter in (0..from.len()).step_by(7) {
@@ -229,11 +230,11 @@ fn the_serving_form_scores_as_the_machine_does() {
             let vector = ranker.user_vector(&shop.users, user);
             ranker.score_candidates(&vector, &candidates, &mut scores);
             assert_eq!(scores[ITEMS], 0.0, "not an item");
-            for item in 0..ITEMS {
+            for (item, &score) in scores[..ITEMS].iter().enumerate() {
                 let mut sample = Samples::new(vec![&shop.users, &shop.items]);
                 sample.push(&[user as u32, item as u32], true);
                 let expected = calibration.probability(ranker.model().predict(&sample)[0]);
-                assert!((scores[item] - expected).abs() < 1e-5);
+                assert!((score - expected).abs() < 1e-5);
                 assert!((ranker.score_row(&vector, &shop.items, item) - expected).abs() < 1e-5);
             }
         }

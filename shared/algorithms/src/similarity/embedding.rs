@@ -1,7 +1,7 @@
 //! Similarity of vectors: `1 / (1 + d²)` with the Euclidean distance `d`.
 //!
-//! Exact search in tiles of [`TILE`] × [`TILE`] rows, each one matrix product (`d² = |a|² + |b|² − 2 a·b`), the distances of those kept
-//! computed again without cancellation, so copies score exactly 1. `O(rows² · dimensions)` time, `O(TILE²)` scratch per thread.
+//! Exact search in tiles of 256 × 256 rows, each one matrix product (`d² = |a|² + |b|² − 2 a·b`), the distances of those kept
+//! computed again without cancellation, so copies score exactly 1. `O(rows² · dimensions)` time, 256 KiB of scratch per thread.
 
 use nalgebra::{DMatrix, DMatrixView};
 use rayon::prelude::*;

@@ -187,6 +187,18 @@ struct Shared {
     touched: Vec<u32>,
 }
 
+impl Shared {
+    #[inline]
+    fn add(&mut self, row: u32, term: f32) {
+        let sum = &mut self.sums[row as usize];
+        if sum.1 == 0.0 {
+            self.touched.push(row);
+        }
+        sum.0 += term;
+        sum.1 += 1.0;
+    }
+}
+
 impl OverlapIndex {
     /// Indexes the rows of `rows`. Entries must be finite and not negative; others count as 0.
     #[must_use]
@@ -265,12 +277,7 @@ impl OverlapIndex {
             let (rows, entries) = self.postings.row(column as usize);
             let window = self.window(rows, row);
             for (&other, &entry) in rows[window.clone()].iter().zip(&entries[window]) {
-                let sum = &mut shared.sums[other as usize];
-                if sum.1 == 0.0 {
-                    shared.touched.push(other);
-                }
-                sum.0 += scale * self.entry(entry);
-                sum.1 += 1.0;
+                shared.add(other, scale * self.entry(entry));
             }
         }
     }
