@@ -125,3 +125,83 @@ impl History {
         self.liked.iter().map(|liked| &liked.item).chain(&self.read).chain(&self.disliked)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+    use ulex_domain::UserId;
+
+    fn types(positive: &[&str], negative: &[&str], read: &[&str]) -> FeedbackTypes {
+        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        FeedbackTypes { positive: parse(positive), negative: parse(negative), read: parse(read) }
+    }
+
+    fn row(feedback_type: &str, item: &str, value: f64, seconds: i64) -> Feedback {
+        let moment = Timestamp::from_unix_seconds(seconds);
+        Feedback {
+            feedback_type: SmolStr::new(feedback_type),
+            user_id: UserId::new("u"),
+            item_id: ItemId::new(item),
+            value,
+            timestamp: moment,
+            updated: moment,
+            labels: Value::Null,
+            comment: String::new(),
+        }
+    }
+
+    #[test]
+    fn negative_wins_over_positive_and_positive_over_read() {
+        let types = types(&["rating>=4", "star"], &["rating<2", "hide"], &["rating"]);
+        let signals = [("rating", 5.0), ("rating", 1.0), ("rating", 3.0), ("star", 0.0), ("click", 1.0)]
+            .map(|(feedback_type, value)| types.signal(feedback_type, value));
+        assert_eq!(
+            signals,
+            [Signal::Positive, Signal::Negative, Signal::Read, Signal::Positive, Signal::Other]
+        );
+    }
+
+    #[test]
+    fn without_positive_types_whatever_is_neither_negative_nor_read_is_positive() {
+        let types = types(&[], &["hide"], &["read"]);
+        let signals = ["hide", "read", "click"].map(|feedback_type| types.signal(feedback_type, 0.0));
+        assert_eq!(signals, [Signal::Negative, Signal::Read, Signal::Positive]);
+    }
+
+    #[test]
+    fn each_pair_counts_once_with_its_strongest_signal_and_the_latest_comes_first() {
+        let rows = [
+            row("star", "a", 1.0, 1),
+            row("buy", "a", 1.0, 5),
+            row("star", "b", 1.0, 3),
+            row("read", "c", 1.0, 9),
+            row("star", "d", 1.0, 2),
+            row("hide", "d", 1.0, 1),
+        ];
+        let types = types(&["star", "buy"], &["hide"], &["read"]);
+        let history = History::new(&rows, &types, &TypeScales::default(), Timestamp::from_unix_seconds(10));
+        let liked: Vec<_> = history.liked.iter().map(|liked| (liked.item.as_str(), liked.weight)).collect();
+        assert_eq!(liked, [("a", 2.0), ("b", 1.0)]);
+        assert_eq!(history.read, [ItemId::new("c")]);
+        assert_eq!(history.disliked, [ItemId::new("d")]);
+        assert_eq!(history.met().count(), 4);
+    }
+
+    #[test]
+    fn a_row_in_the_future_is_invisible_and_says_when_that_ends() {
+        let rows = [row("star", "a", 1.0, 20), row("star", "b", 1.0, 15), row("star", "c", 1.0, 1)];
+        let now = Timestamp::from_unix_seconds(10);
+        let history = History::new(&rows, &FeedbackTypes::default(), &TypeScales::default(), now);
+        assert_eq!(history.met().collect::<Vec<_>>(), [&ItemId::new("c")]);
+        assert_eq!(history.changes_at, Some(Timestamp::from_unix_seconds(15)));
+    }
+
+    #[test]
+    fn weights_are_values_in_units_of_what_is_usual_within_bounds() {
+        let scales = TypeScales(FxHashMap::from_iter([(SmolStr::new("watch"), 60.0)]));
+        let weights = [30.0, 60.0, 6_000.0, 1.0, 0.0, -3.0].map(|value| scales.weight("watch", value));
+        assert_eq!(weights, [0.5, 1.0, 4.0, 0.25, 1.0, 1.0]);
+        assert_eq!(scales.weight("star", 77.0), 1.0, "a type without a scale");
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use ulex_domain::feedback_filter::{FeedbackFilter, FeedbackFilterError, any_matches};
+use ulex_domain::feedback_filter::{FeedbackFilter, FeedbackFilterError};
 
 use crate::given::Given;
 use crate::resolve::Checks;
@@ -164,38 +164,7 @@ impl Recommend {
     }
 }
 
-/// What one feedback says about a user and an item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Signal {
-    /// The user likes the item.
-    Positive,
-    /// The user does not want to see it again.
-    Negative,
-    /// The user has seen it.
-    Read,
-    /// Nothing for training; the item counts as seen all the same.
-    Other,
-}
-
 impl DataSource {
-    /// What feedback of this type and value means. Negative wins over positive, positive over read. Without any
-    /// positive type, whatever is neither negative nor read is positive.
-    #[must_use]
-    pub fn signal(&self, feedback_type: &str, value: f64) -> Signal {
-        let is_one_of = |filters| any_matches(filters, feedback_type, value);
-        if is_one_of(&self.negative_feedback_types) {
-            Signal::Negative
-        } else if is_one_of(&self.positive_feedback_types) {
-            Signal::Positive
-        } else if is_one_of(&self.read_feedback_types) {
-            Signal::Read
-        } else if self.positive_feedback_types.is_empty() {
-            Signal::Positive
-        } else {
-            Signal::Other
-        }
-    }
-
     fn resolve(written: &written::DataSource, checks: &mut Checks<'_>) -> Self {
         const SECTION: &str = "recommend.data_source";
         Self {

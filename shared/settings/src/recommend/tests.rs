@@ -216,29 +216,6 @@ fn days_of_zero_are_off() {
 }
 
 #[test]
-fn negative_wins_over_positive_and_positive_over_read() {
-    let source = recommend(
-        "[recommend.data_source]\npositive_feedback_types = ['rating>=4', 'star']\n\
-         negative_feedback_types = ['rating<2', 'star>=9']\nread_feedback_types = ['rating']",
-    )
-    .data_source;
-    let signals = [("rating", 5.0), ("rating", 1.0), ("rating", 3.0), ("star", 9.0), ("click", 1.0)]
-        .map(|(feedback_type, value)| source.signal(feedback_type, value));
-    assert_eq!(signals, [Signal::Positive, Signal::Negative, Signal::Read, Signal::Negative, Signal::Other]);
-}
-
-#[test]
-fn without_positive_types_everything_else_is_positive() {
-    let source = recommend(
-        "[recommend.data_source]\nnegative_feedback_types = ['hide']\nread_feedback_types = ['read']",
-    )
-    .data_source;
-    let signals = ["hide", "read", "click"].map(|feedback_type| source.signal(feedback_type, 0.0));
-    assert_eq!(signals, [Signal::Negative, Signal::Read, Signal::Positive]);
-    assert_eq!(recommend("").data_source.signal("anything", 0.0), Signal::Positive);
-}
-
-#[test]
 fn expressions_compile_to_the_kind_their_place_needs() {
     let score =
         |text: &str| problems(&format!("[[recommend.non-personalized]]\nname = 'a'\nscore = \"{text}\""));
