@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use serde_json::json;
 use tempfile::TempDir;
 use thiserror::Error;
 use ulex_domain::{ItemId, Timestamp, UserId};
@@ -162,7 +163,7 @@ fn tell(base_url: &str, seed: u64) -> Result<(), DemoError> {
     visitor.load(&shop)?;
     print(&format!("loaded over REST in {:.1} s\n", begun.elapsed().as_secs_f64()));
     let begun = Instant::now();
-    visitor.wait_for_models(&shop)?;
+    visitor.wait_for_models()?;
     print(&format!(
         "trained without being asked; a model is live {:.1} s later\n\n",
         begun.elapsed().as_secs_f64()
@@ -222,14 +223,13 @@ impl Visitor {
         Ok(items.filter_map(|item| item.as_str().map(ItemId::new)).collect())
     }
 
-    /// Waits for the first personal list from a model, and shows what is going on meanwhile.
-    fn wait_for_models(&mut self, shop: &Shop) -> Result<(), DemoError> {
-        let somebody = shop.people.first().map_or(story::VISITOR, |person| person.user_id.as_str());
-        let personal = format!("/api/collaborative-filtering/{somebody}?n=1");
+    /// Waits until a model is live, and shows what is going on meanwhile.
+    fn wait_for_models(&mut self) -> Result<(), DemoError> {
         let begun = Instant::now();
         let mut line = ProgressLine::new();
         while begun.elapsed() < TRAINED_WITHIN {
-            if self.get(&personal)?.as_array().is_some_and(|list| !list.is_empty()) {
+            let stats = self.get("/api/dashboard/stats")?;
+            if stats["MatchingModelFitTime"] != json!(Timestamp::ZERO) {
                 line.clear();
                 return Ok(());
             }
@@ -290,7 +290,6 @@ impl ProgressLine {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_task_that_runs_is_named_with_its_progress() {
