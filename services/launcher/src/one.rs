@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use tokio::task::JoinHandle;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use ulex_actors::Stop;
+use ulex_nats::models::{LIVE_KEY, LivePointer};
+use ulex_nats::topology::REGISTRY;
 use ulex_server::gateway::Gateway;
 use ulex_server::live_backend::LiveBackend;
 use ulex_settings::Settings;
@@ -23,6 +25,9 @@ use crate::{exit, http, signals};
 
 /// How long requests under way may take once the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(15);
+
+/// How long a start waits for the stored ModelSet.
+const MODELS_WITHIN: Duration = Duration::from_secs(10);
 
 /// Runs until a signal comes.
 pub fn run(arguments: &OneArguments) -> ExitCode {
@@ -60,6 +65,12 @@ async fn serve(settings: Settings, data_dir: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
+/// Whether a ModelSet was live before. What is wrong with a pointer that cannot be read, its follower reports.
+async fn has_stored_models(parts: &Parts) -> bool {
+    let Ok(registry) = parts.bus.bucket::<LivePointer>(&REGISTRY).await else { return false };
+    matches!(registry.get(LIVE_KEY).await, Ok(Some(_)))
+}
+
 /// Every role, running and listening.
 pub struct One {
     parts: Parts,
@@ -84,6 +95,10 @@ impl One {
         let identity = (parts.node.clone(), parts.settings.master.meta_timeout);
         let backend = LiveBackend::open(&parts.bus, parts.recommender.clone(), gateway, identity).await?;
         let roles = Roles::start(&parts).await?;
+        // Connections wait in the listener's queue meanwhile: the first answer is as good as the later ones.
+        if has_stored_models(&parts).await && !roles.wait_for_models(MODELS_WITHIN).await {
+            warn!("starting without the stored ModelSet, until one can be used");
+        }
         let server = http::serve(listener, &parts.settings, Arc::new(backend))?;
         let handle = server.handle();
         let server = actix::spawn(server);
@@ -96,12 +111,6 @@ impl One {
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// Whether a ModelSet is in use.
-    #[must_use]
-    pub fn has_models(&self) -> bool {
-        self.parts.recommender.live().is_some()
     }
 
     /// Answers what was asked, finishes what was accepted, and ends every actor in order.
