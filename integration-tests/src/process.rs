@@ -3,7 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -96,8 +96,26 @@ impl Ulex {
     ///
     /// Panics if it is still there after a minute.
     pub fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.wait()
+    }
+
+    /// Asks it to end (SIGTERM).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the operating system refuses.
+    pub fn terminate(&self) {
         let signal = format!("kill -TERM {}", self.process.id());
         assert!(Command::new("sh").args(["-c", &signal]).status().unwrap().success());
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is still there after a minute.
+    pub fn wait(&mut self) -> ExitStatus {
         let mut status = None;
         wait_until("the process has ended after SIGTERM", LIMIT, || {
             status = self.process.try_wait().unwrap();
@@ -156,6 +174,17 @@ impl Drop for Ulex {
     }
 }
 
+/// Runs another command of the program to its end, such as `ulex models list`.
+///
+/// # Panics
+///
+/// Panics if it cannot be built or started.
+#[must_use]
+pub fn ulex(arguments: &[&str]) -> Output {
+    let mut command = without_environment();
+    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
 fn log_path(folder: &Path) -> PathBuf {
     folder.join("log")
 }
@@ -164,7 +193,8 @@ fn log_path(folder: &Path) -> PathBuf {
 fn spawn(folder: &Path, environment: &[(String, String)]) -> (Child, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let log: File = OpenOptions::new().create(true).append(true).open(log_path(folder)).unwrap();
-    let process = Command::new(program())
+    let mut command = without_environment();
+    let process = command
         .arg("one")
         .arg("--config")
         .arg(folder.join("config.toml"))
@@ -178,6 +208,18 @@ fn spawn(folder: &Path, environment: &[(String, String)]) -> (Child, u16) {
         .stderr(log)
         .spawn();
     (process.unwrap_or_else(|error| panic!("{}: {error}", program().display())), port)
+}
+
+/// The program without what is set for the tests, which is not meant for it.
+fn without_environment() -> Command {
+    let mut command = Command::new(program());
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("ULEX_") || text.starts_with("GORSE_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// The program: `ULEX_BIN`, or the one beside this test, built now so that it is never older than the sources.
@@ -197,7 +239,8 @@ fn build() -> PathBuf {
     let profile = if name == "debug" { "dev" } else { name };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--workspace", "--locked", "--bin", "ulex", "--profile", profile])
+        // With the tests, so that features are the same and nothing is compiled twice.
+        .args(["build", "--quiet", "--workspace", "--locked", "--bins", "--tests", "--profile", profile])
         .arg("--target-dir")
         .arg(profile_folder.parent().unwrap())
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -2,7 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up should stop there")]
 
+mod bad_input;
+mod commands;
+mod demonstration;
+mod disk_full;
 mod feedback_path;
 mod freshness;
+mod models;
 mod rest_contract;
 mod restart;
+mod shutdown;
+mod writers;

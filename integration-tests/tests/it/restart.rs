@@ -1,6 +1,6 @@
 //! What was trained survives: after a restart the stored models answer, without a new fit.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ulex_integration_tests::datasets::{TWO_TASTES_CONFIG, two_tastes};
 use ulex_integration_tests::{Ulex, wait_until};
@@ -12,17 +12,20 @@ fn stored_models_serve_personal_lists_after_a_kill() {
     let mut ulex = Ulex::configured(TWO_TASTES_CONFIG);
     let mut client = ulex.client();
     two_tastes().load(&mut client);
-    let collaborative = "/api/collaborative-filtering/tea-user-1?n=10";
-    wait_until("a model is live", Duration::from_secs(120), || !client.scored(collaborative).is_empty());
+    wait_until("a model is live", Duration::from_secs(120), || client.has_models());
     let before = client.recommend("tea-user-1", N);
     ulex.kill();
 
-    ulex.restart();
+    let begun = Instant::now();
+    ulex.restart_without_waiting();
     let mut client = ulex.client();
+    let path = format!("/api/recommend/tea-user-1?n={N}");
+    wait_until("the first answer", Duration::from_secs(60), || client.status(&path) == Some(200));
     let after = client.recommend("tea-user-1", N);
+    eprintln!("first personal list {} ms after the start of the process", begun.elapsed().as_millis());
     assert_eq!(after.len(), N);
     let fitting = after.iter().filter(|item| item.starts_with("tea-")).count();
     assert!(fitting >= N - 2, "before {before:?}, after {after:?}");
-    assert!(!client.scored(collaborative).is_empty(), "the model is there from the first request on");
+    assert!(client.has_models(), "the model is there from the first request on");
     assert_ne!(after, client.recommend("bike-user-1", N));
 }

@@ -30,7 +30,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Another process has it open.
-    #[error("{path} is in use by another process")]
+    #[error("{path} is in use by another process, probably a running server; stop that first")]
     InUse {
         /// Which.
         path: PathBuf,

@@ -21,7 +21,8 @@ use std::time::Duration;
 use actix::{Actor, Arbiter};
 use tracing::{error, info};
 use ulex_actors::{
-    Guard, GuardPolicy, Guarded, Heartbeat, ModelChanged, ModelFollower, Outlet, Stop, StopOrder, Vitals,
+    Guard, GuardPolicy, Guarded, Heartbeat, ModelChanged, ModelFollower, Observe, Outlet, Stop, StopOrder,
+    Vitals,
 };
 use ulex_algorithms::model_set::ModelSet;
 use ulex_master::dataset::Dataset;
@@ -43,6 +44,9 @@ use crate::parts::{PARTITIONS, Parts};
 
 /// Longest time an actor is given to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often [`Roles::wait_for_models`] looks.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// The actors of a process that has every role.
 pub struct Roles {
@@ -88,7 +92,7 @@ impl Roles {
         make: impl Fn() -> A + Send + Clone + 'static,
     ) where
         A: Actor<Context = actix::Context<A>>
-            + actix::Handler<ulex_actors::Observe>
+            + actix::Handler<Observe>
             + actix::Handler<ulex_actors::Shutdown>,
     {
         let arbiter = Arbiter::new();
@@ -203,6 +207,26 @@ impl Roles {
             Heartbeat::new(bucket.clone(), identity, meta_timeout, vitals.clone())
         });
         Ok(())
+    }
+
+    /// Waits until the live ModelSet is in use or was found unusable; `false` if it is not in use.
+    pub async fn wait_for_models(&self, limit: Duration) -> bool {
+        let settled = async {
+            loop {
+                let observed = match self.places.models.addr() {
+                    Some(models) => models.send(Observe).await.unwrap_or_default(),
+                    None => serde_json::Value::Null,
+                };
+                if !observed["model_set"].is_null() {
+                    return true;
+                }
+                if observed["failures"].as_u64().is_some_and(|failures| failures > 0) {
+                    return false;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(limit, settled).await.unwrap_or(false)
     }
 
     /// Stops every actor in order; `first` is stopped before all of them.
