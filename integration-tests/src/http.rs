@@ -1,6 +1,7 @@
 //! Talking to the program as a web application would.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use ulex_domain::Timestamp;
 use ulex_launcher::http_client::HttpClient;
 pub use ulex_launcher::http_client::{Answer, HttpError};
 
@@ -77,6 +78,15 @@ impl Client {
     pub fn recommend(&mut self, user: &str, n: usize) -> Vec<String> {
         let list = self.get(&format!("/api/recommend/{user}?n={n}"));
         serde_json::from_value(list.clone()).unwrap_or_else(|error| panic!("{error}: {list}"))
+    }
+
+    /// Whether a trained model is in use.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless the figures of the dashboard are there.
+    pub fn has_models(&mut self) -> bool {
+        self.get("/api/dashboard/stats")["MatchingModelFitTime"] != json!(Timestamp::ZERO)
     }
 
     /// Ids of a list of scored things, such as neighbours.

@@ -164,7 +164,15 @@ fn log_path(folder: &Path) -> PathBuf {
 fn spawn(folder: &Path, environment: &[(String, String)]) -> (Child, u16) {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let log: File = OpenOptions::new().create(true).append(true).open(log_path(folder)).unwrap();
-    let process = Command::new(program())
+    let mut command = Command::new(program());
+    // What is set for the tests is not meant for the program.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("ULEX_") || text.starts_with("GORSE_") {
+            command.env_remove(&name);
+        }
+    }
+    let process = command
         .arg("one")
         .arg("--config")
         .arg(folder.join("config.toml"))

@@ -13,9 +13,7 @@ fn trained() -> (Ulex, Client) {
     let ulex = Ulex::configured(TWO_TASTES_CONFIG);
     let mut client = ulex.client();
     two_tastes().load(&mut client);
-    wait_until("a model is live", Duration::from_secs(120), || {
-        !client.scored("/api/collaborative-filtering/tea-user-1?n=1").is_empty()
-    });
+    wait_until("a model is live", Duration::from_secs(120), || client.has_models());
     (ulex, client)
 }
 

@@ -14,23 +14,6 @@ const RECORDINGS: [&str; 8] =
 /// Differences that are meant, with their reasons.
 const KNOWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/known.jsonl");
 
-/// Lists that are there once a training cycle is complete.
-const TRAINED: [&str; 5] = [
-    "/api/item/1/neighbors?n=1",
-    "/api/user/1/neighbors?n=1",
-    "/api/non-personalized/popular?n=1",
-    "/api/collaborative-filtering/1?n=1",
-    "/api/latest?n=1",
-];
-
-fn wait_for_models(client: &mut Client) {
-    for path in TRAINED {
-        wait_until(path, Duration::from_secs(180), || {
-            client.get(path).as_array().is_some_and(|list| !list.is_empty())
-        });
-    }
-}
-
 /// Replays one recording; its unexplained differences as text, and how many cases were equal and known.
 fn replay(cases: &[Case], client: &mut Client) -> (Vec<String>, usize, Vec<String>) {
     let known = recording::known(Path::new(KNOWN));
@@ -65,7 +48,7 @@ fn recorded_requests_get_their_recorded_answers() {
     ulex.stop();
     ulex.restart();
     let mut client = ulex.client();
-    wait_for_models(&mut client);
+    wait_until("a model is live", Duration::from_secs(180), || client.has_models());
 
     let (mut cases, mut equal, mut open, mut used) = (0, 0, Vec::new(), Vec::new());
     for name in RECORDINGS {

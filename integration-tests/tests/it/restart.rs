@@ -12,8 +12,7 @@ fn stored_models_serve_personal_lists_after_a_kill() {
     let mut ulex = Ulex::configured(TWO_TASTES_CONFIG);
     let mut client = ulex.client();
     two_tastes().load(&mut client);
-    let collaborative = "/api/collaborative-filtering/tea-user-1?n=10";
-    wait_until("a model is live", Duration::from_secs(120), || !client.scored(collaborative).is_empty());
+    wait_until("a model is live", Duration::from_secs(120), || client.has_models());
     let before = client.recommend("tea-user-1", N);
     ulex.kill();
 
@@ -23,6 +22,6 @@ fn stored_models_serve_personal_lists_after_a_kill() {
     assert_eq!(after.len(), N);
     let fitting = after.iter().filter(|item| item.starts_with("tea-")).count();
     assert!(fitting >= N - 2, "before {before:?}, after {after:?}");
-    assert!(!client.scored(collaborative).is_empty(), "the model is there from the first request on");
+    assert!(client.has_models(), "the model is there from the first request on");
     assert_ne!(after, client.recommend("bike-user-1", N));
 }

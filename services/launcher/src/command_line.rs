@@ -8,6 +8,12 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+/// What `--version` prints: the number, or what the build calls itself (`ULEX_VERSION`).
+pub const VERSION: &str = match option_env!("ULEX_VERSION") {
+    Some(version) => version,
+    None => env!("CARGO_PKG_VERSION"),
+};
+
 const EXAMPLES: &str = "\
 Examples:
   ulex demo                                     see it work: a synthetic shop, trained and served
@@ -25,7 +31,7 @@ Results go to standard output, everything else to standard error: readable lines
 
 /// A recommender service: puts users, items and feedback in, gets "what should this user see next?" out.
 #[derive(Debug, Parser)]
-#[command(name = "ulex", version, about, after_help = EXAMPLES, max_term_width = 110, arg_required_else_help = true)]
+#[command(name = "ulex", version = VERSION, about, after_help = EXAMPLES, max_term_width = 110, arg_required_else_help = true)]
 pub struct CommandLine {
     /// What to do.
     #[command(subcommand)]
@@ -80,17 +86,23 @@ pub struct OneArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 The shop, its people and what they bought are made up by a program, the same on every machine for the same seed.
-It is loaded into a directory that is removed afterwards unless --keep or --data-dir is given.")]
+It is loaded into a directory that is removed afterwards unless --keep or --data-dir is given.
+
+On a terminal the shop goes on being served until Ctrl-C, so that you can try things; with its output in a file or
+a pipe the program leaves after the story, with status 0 if all of it could be told.")]
 pub struct DemoArguments {
-    /// Port of the REST API
-    #[arg(long, default_value_t = 8088)]
-    pub port: u16,
+    /// Port of the REST API [default: 8088, or a free one if that is taken]
+    #[arg(long)]
+    pub port: Option<u16>,
     /// Where to keep the shop, instead of a temporary directory
     #[arg(long = "data-dir", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Go on serving after the story is told, and keep the data
+    /// Go on serving after the story is told, wherever the output goes, and keep the data
     #[arg(long)]
     pub keep: bool,
+    /// Leave after the story is told, also on a terminal
+    #[arg(long, conflicts_with = "keep")]
+    pub once: bool,
     /// Another shop
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -109,6 +121,9 @@ Formats:
 Any file may be gzipped. A line that cannot be used is reported with its number and the reason and left out.
 Importing the same files twice changes nothing, unless --accumulate is given.
 
+The status is 0 if all files were read, also if single lines were rejected; 1 if the import ended early or nothing
+could be used; 2 if the command or the configuration makes no sense.
+
 Examples:
   ulex import --format movielens ./ml-latest-small
   ulex import --format csv clicks.csv.gz --type click --user-column visitor --item-column sku --accumulate
@@ -122,6 +137,9 @@ pub struct ImportArguments {
     /// Where to keep the data, and what is needed to resume.
     #[command(flatten)]
     pub place: DataDirectory,
+    /// Configuration file: names the data store, and says whether feedback may create users and items
+    #[arg(short = 'c', long = "config", value_name = "FILE", conflicts_with = "url")]
+    pub config: Option<PathBuf>,
     /// Send the rows to a running server instead of writing into the data directory
     #[arg(long, value_name = "URL")]
     pub url: Option<String>,
@@ -289,7 +307,18 @@ impl ModelChoice {
 
 /// `ulex models`.
 #[derive(Args, Debug)]
-#[command(arg_required_else_help = true)]
+#[command(
+    arg_required_else_help = true,
+    after_help = "\
+Works on a data directory that no server has open: stop the server first, start it again afterwards.
+
+Examples:
+  ulex models list
+  ulex models rollback                          serve the one before the live one
+  ulex models rollback 0198c2 --data-dir /srv/ulex
+
+After a rollback the next start serves that model until the next training cycle has a better one."
+)]
 pub struct ModelsArguments {
     /// What to do with them.
     #[command(subcommand)]
@@ -297,9 +326,6 @@ pub struct ModelsArguments {
     /// Where the models are kept
     #[arg(long = "data-dir", value_name = "DIR", default_value = "./ulex-data", global = true)]
     pub data_dir: PathBuf,
-    /// Ask a running server instead
-    #[arg(long, value_name = "URL", global = true)]
-    pub url: Option<String>,
 }
 
 /// What can be done with trained models.
@@ -385,10 +411,10 @@ mod tests {
 
     #[test]
     fn models_takes_its_place_after_the_verb() {
-        let Ok(Action::Models(models)) = parse("models rollback 3f --url http://h:1") else {
+        let Ok(Action::Models(models)) = parse("models rollback 3f --data-dir d") else {
             panic!("not understood")
         };
-        assert_eq!(models.url.as_deref(), Some("http://h:1"));
+        assert_eq!(models.data_dir, PathBuf::from("d"));
         assert!(matches!(models.action, ModelsAction::Rollback { id: Some(id) } if id == "3f"));
     }
 

@@ -1,9 +1,10 @@
 //! The system at work for somebody who sees it for the first time: a synthetic shop and the story told about it.
 //!
-//! Nothing here talks to a server: [`shop::generate`] makes the data, [`configuration`] says how to serve it, and
-//! [`story`] turns answers into text.
+//! [`shop::generate`] makes the data, [`configuration`] says how to serve it, [`story`] turns answers into text; only
+//! [`performance`] talks to a server.
 
 mod catalogue;
+pub mod performance;
 pub mod shop;
 pub mod story;
 

@@ -1,6 +1,6 @@
 //! One listener for everything a process serves over HTTP.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use actix_web::dev::Server;
@@ -12,14 +12,18 @@ use ulex_settings::Settings;
 
 use crate::parts::StartError;
 
-/// Opens the listener that the settings name.
+/// Opens the listener that the settings name, and says where it is: with port 0 the operating system chooses.
 ///
 /// # Errors
 ///
 /// [`StartError::Listen`] if the address is taken or not ours.
-pub fn listen(settings: &Settings) -> Result<TcpListener, StartError> {
+pub fn listen(settings: &Settings) -> Result<(TcpListener, SocketAddr), StartError> {
     let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
-    TcpListener::bind(&address).map_err(|source| StartError::Listen { address, source })
+    let bound = TcpListener::bind(&address).and_then(|listener| {
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    });
+    bound.map_err(|source| StartError::Listen { address, source })
 }
 
 /// Serves the REST routes on `listener`; the server runs when the future is polled.

@@ -8,6 +8,7 @@
 //! an event id, `import:<digest>:<batch><kind>`, and its position is written to a small file once the target has
 //! acknowledged it: after a crash, `resume` goes on there, and a batch that was stored but not noted has no effect.
 
+pub mod command;
 pub mod csv;
 pub mod progress;
 pub mod records;
@@ -61,6 +62,10 @@ pub struct Options {
     pub defaults: FeedbackDefaults,
     /// What happens to feedback that exists.
     pub mode: FeedbackMode,
+    /// Feedback creates users that do not exist; otherwise it is left out.
+    pub insert_users: bool,
+    /// Feedback creates items that do not exist; otherwise it is left out.
+    pub insert_items: bool,
     /// Columns of a csv file.
     pub columns: ColumnNames,
     /// Go on where an earlier import of the same files stopped.
@@ -83,6 +88,8 @@ impl From<&ImportArguments> for Options {
             path: arguments.path.clone(),
             defaults: FeedbackDefaults::new(&arguments.feedback_type),
             mode: if arguments.accumulate { FeedbackMode::Accumulate } else { FeedbackMode::Overwrite },
+            insert_users: true,
+            insert_items: true,
             columns: ColumnNames {
                 user: columns.user,
                 item: columns.item,
@@ -263,7 +270,7 @@ pub async fn run(
     let reader = Reader {
         parts,
         from: state.position,
-        builder: BatchBuilder::new(&state, options.mode, options.batch_rows),
+        builder: BatchBuilder::new(&state, options),
         bytes_read: bytes_read.clone(),
     };
     let (queue, batches) = mpsc::channel(QUEUE);

@@ -2,11 +2,14 @@
 //! stranger sees the system work. The program itself is `main.rs`, a table of contents.
 
 pub mod command_line;
+pub mod configuration;
 pub mod demo;
 pub mod evaluate;
+pub mod exit;
 pub mod http;
 pub mod http_client;
 pub mod import;
+pub mod models;
 pub mod one;
 pub mod parts;
 pub mod roles;

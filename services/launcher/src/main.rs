@@ -4,26 +4,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ulex_launcher::command_line::{Action, CommandLine};
-use ulex_launcher::telemetry;
+use ulex_launcher::{configuration, demo, exit, import, models, one};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let command = CommandLine::parse();
-    if let Err(error) = telemetry::start() {
-        eprintln!("ulex: {error}");
-        return ExitCode::from(2);
-    }
-    match command.action {
-        Action::One(arguments) => ulex_launcher::one::run(&arguments),
-        Action::Demo(_)
-        | Action::Import(_)
-        | Action::Evaluate(_)
-        | Action::Models(_)
-        | Action::CheckConfig(_) => {
-            eprintln!("ulex: this command is not wired yet");
-            ExitCode::from(2)
-        }
+    match CommandLine::parse().action {
+        Action::One(arguments) => one::run(&arguments),
+        Action::Demo(arguments) => demo::performance::run(&arguments),
+        Action::Import(arguments) => import::command::import(&arguments),
+        Action::Evaluate(_) => exit::refused(&"this command is not wired yet"),
+        Action::Models(arguments) => models::run(&arguments),
+        Action::CheckConfig(arguments) => configuration::check(&arguments.file),
     }
 }

@@ -1,61 +1,40 @@
 //! `ulex one`: every role in one process.
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tracing::{error, info, warn};
+use actix_web::dev::ServerHandle;
+use tokio::task::JoinHandle;
+use tracing::{error, info};
 use ulex_actors::Stop;
 use ulex_server::gateway::Gateway;
 use ulex_server::live_backend::LiveBackend;
-use ulex_settings::{Loaded, Settings, load};
+use ulex_settings::Settings;
 
 use crate::command_line::OneArguments;
+use crate::configuration::{self, Voice};
 use crate::parts::{Parts, StartError};
 use crate::roles::Roles;
-use crate::{http, signals};
+use crate::{exit, http, signals};
 
 /// How long requests under way may take once the process is told to stop.
 const DRAIN: Duration = Duration::from_secs(15);
 
 /// Runs until a signal comes.
 pub fn run(arguments: &OneArguments) -> ExitCode {
-    let settings = match settings(arguments.config.as_deref()) {
+    let settings = match configuration::read(arguments.config.as_deref(), Voice::Service) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    run_with(settings, &arguments.place.data_dir)
-}
-
-/// Reads the configuration, names what is odd about it, and says everything that is wrong with it.
-pub fn settings(file: Option<&Path>) -> Result<Settings, ExitCode> {
-    match load(file, std::env::vars(), &[]) {
-        Ok(Loaded { settings, warnings }) => {
-            for warning in warnings {
-                warn!("{warning}");
-            }
-            if !settings.not_yet.is_empty() {
-                warn!(keys = settings.not_yet.join(", "), "these settings are not in effect yet");
-            }
-            Ok(settings)
-        }
-        Err(problems) => {
-            eprintln!("ulex: {problems}");
-            Err(ExitCode::from(2))
-        }
-    }
-}
-
-/// Runs with these settings until a signal comes.
-pub fn run_with(settings: Settings, data_dir: &Path) -> ExitCode {
-    let system = system();
-    match system.block_on(serve(settings, data_dir)) {
+    match system().block_on(serve(settings, &arguments.place.data_dir)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
             error!(%reason, "cannot go on");
-            eprintln!("ulex: {reason}");
-            ExitCode::from(1)
+            exit::failed(&reason)
         }
     }
 }
@@ -74,26 +53,66 @@ pub fn system() -> actix::SystemRunner {
 }
 
 async fn serve(settings: Settings, data_dir: &Path) -> Result<(), StartError> {
-    let begun = Instant::now();
     let shutdown = signals::listen().map_err(|source| StartError::Threads(source.to_string()))?;
-    // The port is taken before anything else starts, so that a second process fails at once and changes nothing.
-    let listener = http::listen(&settings)?;
-    let address = listener.local_addr().map(|address| address.to_string()).unwrap_or_default();
-    let parts = Parts::open(settings, data_dir).await?;
-    let gateway = Gateway::open(parts.bus.clone(), parts.settings.ingest.queue).await?;
-    let identity = (parts.node.clone(), parts.settings.master.meta_timeout);
-    let backend = LiveBackend::open(&parts.bus, parts.recommender.clone(), gateway, identity).await?;
-    let roles = Roles::start(&parts).await?;
-    let server = http::serve(listener, &parts.settings, Arc::new(backend))?;
-    let handle = server.handle();
-    let running = actix::spawn(server);
-    info!(address, data = %data_dir.display(), started_ms = begun.elapsed().as_millis() as u64, "ulex is ready");
+    let one = One::start(settings, data_dir).await?;
     shutdown.requested().await;
-    let listener = Stop::new("http", DRAIN, move || async move {
-        handle.stop(true).await;
-        let _ = running.await;
-    });
-    roles.stop(listener).await;
-    parts.bus.close().await;
+    one.stop().await;
     Ok(())
+}
+
+/// Every role, running and listening.
+pub struct One {
+    parts: Parts,
+    roles: Roles,
+    handle: ServerHandle,
+    server: JoinHandle<io::Result<()>>,
+    address: SocketAddr,
+}
+
+impl One {
+    /// Starts everything; it is ready when this returns. Must be called inside an actix system.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what could not be opened, and why.
+    pub async fn start(settings: Settings, data_dir: &Path) -> Result<Self, StartError> {
+        let begun = Instant::now();
+        // The port is taken before anything else starts, so that a second process fails at once and changes nothing.
+        let (listener, address) = http::listen(&settings)?;
+        let parts = Parts::open(settings, data_dir).await?;
+        let gateway = Gateway::open(parts.bus.clone(), parts.settings.ingest.queue).await?;
+        let identity = (parts.node.clone(), parts.settings.master.meta_timeout);
+        let backend = LiveBackend::open(&parts.bus, parts.recommender.clone(), gateway, identity).await?;
+        let roles = Roles::start(&parts).await?;
+        let server = http::serve(listener, &parts.settings, Arc::new(backend))?;
+        let handle = server.handle();
+        let server = actix::spawn(server);
+        let started_ms = begun.elapsed().as_millis() as u64;
+        info!(%address, data = %data_dir.display(), started_ms, "ulex is ready");
+        Ok(Self { parts, roles, handle, server, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether a ModelSet is in use.
+    #[must_use]
+    pub fn has_models(&self) -> bool {
+        self.parts.recommender.live().is_some()
+    }
+
+    /// Answers what was asked, finishes what was accepted, and ends every actor in order.
+    pub async fn stop(self) {
+        let Self { parts, roles, handle, server, .. } = self;
+        let listener = Stop::new("http", DRAIN, move || async move {
+            handle.stop(true).await;
+            // A listener that failed has said so; there is nothing left of it to wait for.
+            let _ = server.await;
+        });
+        roles.stop(listener).await;
+        parts.bus.close().await;
+    }
 }

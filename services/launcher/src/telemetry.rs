@@ -1,7 +1,7 @@
 //! Logs: readable lines on a terminal, one JSON object a line everywhere else.
 //!
-//! Everything goes to standard error, because standard output belongs to results. `ULEX_LOG` chooses what is
-//! logged, in the notation of `tracing-subscriber` (`info,ulex_master=debug`).
+//! Everything goes to standard error, because standard output belongs to results. The configuration says how much
+//! and in which form; `ULEX_LOG` wins over it, in the notation of `tracing-subscriber` (`info,ulex_master=debug`).
 
 use std::io::IsTerminal;
 
@@ -9,11 +9,10 @@ use thiserror::Error;
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use ulex_settings::{LogFormat, LogLevel};
 
 /// The variable that chooses what is logged.
 pub const FILTER_VARIABLE: &str = "ULEX_LOG";
-
-const DEFAULT_FILTER: &str = "info";
 
 /// Why logging could not start.
 #[derive(Debug, Error)]
@@ -50,28 +49,32 @@ pub enum Style {
 /// # Errors
 ///
 /// [`TelemetryError`] if `ULEX_LOG` cannot be read or logging was started before.
-pub fn start() -> Result<(), TelemetryError> {
-    let style = if std::io::stderr().is_terminal() { Style::Terminal } else { Style::Json };
-    let text = std::env::var(FILTER_VARIABLE).unwrap_or_default();
-    let subscriber = subscriber(&text, style, std::io::stderr)?;
+pub fn start(level: LogLevel, format: LogFormat) -> Result<(), TelemetryError> {
+    let style = match format {
+        LogFormat::Auto if std::io::stderr().is_terminal() => Style::Terminal,
+        LogFormat::Text => Style::Terminal,
+        LogFormat::Auto | LogFormat::Json => Style::Json,
+    };
+    let given = std::env::var(FILTER_VARIABLE).unwrap_or_default();
+    let filter = if given.trim().is_empty() { level.as_str() } else { &given };
+    let subscriber = subscriber(filter, style, std::io::stderr)?;
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|source| TelemetryError::AlreadyStarted { source })
 }
 
-/// What [`start`] installs, for any writer. An empty `filter` means the default.
+/// What [`start`] installs, for any writer.
 ///
 /// # Errors
 ///
 /// [`TelemetryError::Filter`] if `filter` makes no sense.
 pub fn subscriber<W>(
-    filter: &str,
+    text: &str,
     style: Style,
     writer: W,
 ) -> Result<Box<dyn Subscriber + Send + Sync>, TelemetryError>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let text = if filter.trim().is_empty() { DEFAULT_FILTER } else { filter };
     let filter = EnvFilter::builder()
         .parse(text)
         .map_err(|source| TelemetryError::Filter { text: text.to_owned(), source })?;
@@ -115,7 +118,7 @@ mod tests {
 
     #[test]
     fn programs_get_one_json_object_a_line_with_flat_fields() {
-        let text = logged("", Style::Json);
+        let text = logged("info", Style::Json);
         let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
         assert_eq!((line["message"].as_str(), line["rows"].as_u64()), (Some("loaded"), Some(3)));
         assert_eq!(line["level"], "INFO");
@@ -123,8 +126,8 @@ mod tests {
 
     #[test]
     fn people_get_words_and_the_filter_decides_how_many() {
-        assert!(logged("", Style::Terminal).contains("loaded"));
-        assert!(!logged("", Style::Terminal).contains("detail"));
+        assert!(logged("info", Style::Terminal).contains("loaded"));
+        assert!(!logged("info", Style::Terminal).contains("detail"));
         assert!(logged("debug", Style::Terminal).contains("detail"));
         assert_eq!(logged("off", Style::Terminal), "");
     }

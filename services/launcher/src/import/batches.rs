@@ -7,6 +7,7 @@ use std::path::Path;
 use ulex_domain::{Event, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, User, UserId};
 use ulex_storage::data::Submission;
 
+use super::Options;
 use super::records::{Record, Row};
 use super::rejects::Reject;
 use super::state::{Position, State};
@@ -28,6 +29,7 @@ pub(super) struct Batch {
 pub(super) struct BatchBuilder {
     event_prefix: String,
     mode: FeedbackMode,
+    insert: (bool, bool),
     capacity: usize,
     number: u64,
     records_before: u64,
@@ -39,11 +41,12 @@ pub(super) struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    pub(super) fn new(state: &State, mode: FeedbackMode, capacity: usize) -> Self {
+    pub(super) fn new(state: &State, options: &Options) -> Self {
         Self {
             event_prefix: format!("import:{}", state.event_digest()),
-            mode,
-            capacity: capacity.max(1),
+            mode: options.mode,
+            insert: (options.insert_users, options.insert_items),
+            capacity: options.batch_rows.max(1),
             number: state.batch,
             records_before: state.position.records_before,
             users: Keyed::default(),
@@ -103,7 +106,8 @@ impl BatchBuilder {
             events.push(('i', Event::PutItems { items }));
         }
         if !rows.is_empty() {
-            let event = Event::PutFeedback { rows, mode: self.mode, insert_users: true, insert_items: true };
+            let (insert_users, insert_items) = self.insert;
+            let event = Event::PutFeedback { rows, mode: self.mode, insert_users, insert_items };
             events.push(('f', event));
         }
         events

@@ -61,6 +61,8 @@ fn data_set(format: ImportFormat, files: &[(&str, String)]) -> (TempDir, Options
         path: if let [(name, _)] = files { data.join(name) } else { data },
         defaults: FeedbackDefaults::new("rating"),
         mode: FeedbackMode::Overwrite,
+        insert_users: true,
+        insert_items: true,
         columns: ColumnNames::default(),
         resume: false,
         state_dir: folder.path().join("state"),
