@@ -303,6 +303,8 @@ pub trait RawWatch: Send {
 pub trait RawObjects: Send + Sync {
     /// Stores bytes under a name; a name that exists is replaced as a whole.
     async fn put(&self, name: &str, bytes: Bytes) -> Result<ObjectInfo, BusError>;
+    /// What is stored under a name, without reading it; `None` if there is no such object.
+    async fn info(&self, name: &str) -> Result<Option<ObjectInfo>, BusError>;
     /// The bytes, their digest checked; `None` if there is no such object.
     async fn get(&self, name: &str) -> Result<Option<Bytes>, BusError>;
     /// Removes an object; nothing happens if it does not exist.
