@@ -14,7 +14,7 @@ fn bus() -> Bus {
 }
 
 fn text(bytes: Bytes) -> Result<String, String> {
-    match String::from_utf8(bytes.to_vec()) {
+    match String::from_utf8(Vec::from(bytes)) {
         Ok(text) if text == "panic" => panic!("asked to"),
         Ok(text) => Ok(text),
         Err(error) => Err(error.to_string()),
