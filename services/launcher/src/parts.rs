@@ -101,7 +101,8 @@ impl Parts {
         info!(items, "catalogue loaded");
         let node = format!("one-{}", std::process::id());
         let tasks = TaskBoard::open(&bus, &node).await?;
-        let pool = ComputePool::new(settings.master.n_jobs).map_err(|error| StartError::Threads(error.to_string()))?;
+        let pool = ComputePool::new(settings.master.n_jobs)
+            .map_err(|error| StartError::Threads(error.to_string()))?;
         Ok(Self {
             settings: Arc::new(settings),
             node,

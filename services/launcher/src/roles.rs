@@ -81,8 +81,12 @@ impl Roles {
     }
 
     /// Starts an actor on an arbiter of its own and guards it.
-    fn guard<A>(&mut self, name: &'static str, place: &Guarded<A>, make: impl Fn() -> A + Send + Clone + 'static)
-    where
+    fn guard<A>(
+        &mut self,
+        name: &'static str,
+        place: &Guarded<A>,
+        make: impl Fn() -> A + Send + Clone + 'static,
+    ) where
         A: Actor<Context = actix::Context<A>>
             + actix::Handler<ulex_actors::Observe>
             + actix::Handler<ulex_actors::Shutdown>,
@@ -96,7 +100,10 @@ impl Roles {
         let guard = Guard::start(name, GuardPolicy::default(), place.clone(), start);
         actix::spawn(async move {
             guard.watch().await;
-            error!(actor = name, "giving up: a process that works by half is worse than one that is restarted");
+            error!(
+                actor = name,
+                "giving up: a process that works by half is worse than one that is restarted"
+            );
             actix::System::current().stop_with_code(70);
         });
         self.arbiters.push(arbiter);
@@ -121,7 +128,8 @@ impl Roles {
         let bus = parts.bus.clone();
         let place = self.places.models.clone();
         self.guard("models", &place, move || {
-            let decode = Arc::new(|bytes: bytes::Bytes| ModelSet::from_bytes(&bytes).map_err(|e| e.to_string()));
+            let decode =
+                Arc::new(|bytes: bytes::Bytes| ModelSet::from_bytes(&bytes).map_err(|e| e.to_string()));
             ModelFollower::new(bus.clone(), decode, swap.clone())
         });
     }
@@ -149,7 +157,11 @@ impl Roles {
             policy: Policy {
                 quiet: settings.training.quiet,
                 first_fit_within: settings.training.first_fit_within,
-                fit_period: settings.recommend.collaborative.fit_period.min(settings.recommend.ranker.fit_period),
+                fit_period: settings
+                    .recommend
+                    .collaborative
+                    .fit_period
+                    .min(settings.recommend.ranker.fit_period),
                 growth: settings.training.growth,
             },
             rows_at_start: parts.recommender.data().counts().await.map_or(0, |counts| counts.feedback),

@@ -61,7 +61,16 @@ impl Dataset {
     /// Prepares the actor; it loads nothing before the first [`TakeTable`].
     #[must_use]
     pub fn new(bus: Bus, store: Arc<dyn DataStore>, listener: Outlet<Grown>) -> Self {
-        Self { bus, store, listener, table: None, dirty: Dirty::default(), rows: 0, changes: 0, taking: false }
+        Self {
+            bus,
+            store,
+            listener,
+            table: None,
+            dirty: Dirty::default(),
+            rows: 0,
+            changes: 0,
+            taking: false,
+        }
     }
 
     fn note(&mut self, changes: &[Change], rows: u64) {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde_json::Value;
-use ulex_algorithms::click_through::{Facts, FeatureRows, FeatureSpace, FeatureSpaceBuilder, Side};
 use ulex_algorithms::click_through::Value as FeatureValue;
+use ulex_algorithms::click_through::{Facts, FeatureRows, FeatureSpace, FeatureSpaceBuilder, Side};
 use ulex_algorithms::dictionary::Dictionary;
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::similarity::tags::tag_neighbors;
@@ -58,7 +58,9 @@ impl Content {
                 let of = |item: &Option<Item>| {
                     item.as_ref().map_or_else(Vec::new, |item| match column {
                         None => labels_of(&item.labels),
-                        Some(column) => evaluated(column, &Environment { item: Some(item), ..environment(now) }),
+                        Some(column) => {
+                            evaluated(column, &Environment { item: Some(item), ..environment(now) })
+                        }
                     })
                 };
                 items.par_iter().map(of).collect()
@@ -66,7 +68,9 @@ impl Content {
             let by_tags = matches!(known.kind, ItemToItemType::Tags | ItemToItemType::Auto);
             if by_tags || known.kind == ItemToItemType::Embedding {
                 let column = compiled(known.column.as_deref(), Scope::Item);
-                content.items.insert(known.name.clone(), Arc::new(alike(&labels(column.as_ref()), by_tags, k)));
+                content
+                    .items
+                    .insert(known.name.clone(), Arc::new(alike(&labels(column.as_ref()), by_tags, k)));
             }
         }
         let users: Vec<Option<User>> =
@@ -78,7 +82,9 @@ impl Content {
                 let of = |user: &Option<User>| {
                     user.as_ref().map_or_else(Vec::new, |user| match &column {
                         None => labels_of(&user.labels),
-                        Some(column) => evaluated(column, &Environment { user: Some(user), ..environment(now) }),
+                        Some(column) => {
+                            evaluated(column, &Environment { user: Some(user), ..environment(now) })
+                        }
                     })
                 };
                 let labels: Vec<Labels> = users.par_iter().map(of).collect();

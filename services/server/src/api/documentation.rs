@@ -13,7 +13,6 @@ pub(super) fn routes(router: &mut Router) {
 
 /// This document.
 #[utoipa::path(get, path = "/apidocs.json", tag = "documentation", responses((status = 200)))]
-#[expect(clippy::needless_pass_by_value, reason = "the signature of handlers")]
 fn document(_call: Call) -> Reply {
     Reply::Now(Ok(json(DOCUMENT.clone().into_bytes())))
 }

@@ -10,7 +10,7 @@ use actix_web::HttpResponse;
 use actix_web::http::Method;
 use actix_web::http::header::HeaderValue;
 use futures_util::future::LocalBoxFuture;
-use utoipa::openapi::path::{HttpMethod, Paths};
+use utoipa::openapi::path::{HttpMethod, Operation, PathItem, Paths};
 use utoipa::openapi::{ComponentsBuilder, Info, OpenApi, RefOr, Schema, Server};
 use utoipa_actix_web::OpenApiFactory;
 
@@ -146,18 +146,9 @@ impl Router {
     {
         documentation.schemas(&mut self.schemas);
         for (path, item) in documentation.paths().paths {
-            for (method, operation) in [
-                (Method::GET, &item.get),
-                (Method::POST, &item.post),
-                (Method::PUT, &item.put),
-                (Method::PATCH, &item.patch),
-                (Method::DELETE, &item.delete),
-            ] {
-                if let Some(operation) = operation {
-                    let documented = documented(&method);
-                    self.paths.add_path_operation(&path, vec![documented], operation.clone());
-                    self.resource(&path).push(Route { method, access, handler: Box::new(handler) });
-                }
+            for (method, documented, operation) in operations(item) {
+                self.paths.add_path_operation(&path, vec![documented], operation);
+                self.resource(&path).push(Route { method, access, handler: Box::new(handler) });
             }
         }
     }
@@ -207,12 +198,15 @@ impl Router {
     }
 }
 
-fn documented(method: &Method) -> HttpMethod {
-    match method.as_str() {
-        "POST" => HttpMethod::Post,
-        "PUT" => HttpMethod::Put,
-        "PATCH" => HttpMethod::Patch,
-        "DELETE" => HttpMethod::Delete,
-        _get => HttpMethod::Get,
-    }
+/// The documented methods of a path.
+fn operations(item: PathItem) -> impl Iterator<Item = (Method, HttpMethod, Operation)> {
+    let all = [
+        (Method::GET, HttpMethod::Get, item.get),
+        (Method::POST, HttpMethod::Post, item.post),
+        (Method::PUT, HttpMethod::Put, item.put),
+        (Method::PATCH, HttpMethod::Patch, item.patch),
+        (Method::DELETE, HttpMethod::Delete, item.delete),
+    ];
+    let given = |(method, documented, operation): (_, _, Option<_>)| Some((method, documented, operation?));
+    all.into_iter().filter_map(given)
 }

@@ -32,9 +32,9 @@
 //! Click-Through Rate Prediction in Display Advertising", WWW 2018. Dropout on the pooled pairs as in X. He, T.-S. Chua,
 //! "Neural Factorization Machines", SIGIR 2017.
 
+use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -109,13 +109,13 @@ impl Default for FmParams {
     fn default() -> Self {
         Self {
             factors: 16,
-            epochs: 30,
+            epochs: 60,
             batch: 1024,
             learning_rate: 0.003,
-            decay: 0.01,
-            dropout: 0.0,
+            decay: 0.3,
+            dropout: 0.3,
             initial_spread: 0.01,
-            field_weights: false,
+            field_weights: true,
             min_count: 2,
             patience: 3,
             seed: 0,
@@ -137,10 +137,20 @@ impl FmParams {
             ("epochs", "at least 1", self.epochs as f32, at_least_one(self.epochs)),
             ("batch", "at least 1", self.batch as f32, at_least_one(self.batch)),
             ("patience", "at least 1", self.patience as f32, at_least_one(self.patience)),
-            ("learning_rate", "above 0, at most 1", self.learning_rate, self.learning_rate > 0.0 && self.learning_rate <= 1.0),
+            (
+                "learning_rate",
+                "above 0, at most 1",
+                self.learning_rate,
+                self.learning_rate > 0.0 && self.learning_rate <= 1.0,
+            ),
             ("decay", "at least 0 and finite", self.decay, not_negative(self.decay)),
             ("dropout", "at least 0 and below 1", self.dropout, (0.0..1.0).contains(&self.dropout)),
-            ("initial_spread", "at least 0 and finite", self.initial_spread, not_negative(self.initial_spread)),
+            (
+                "initial_spread",
+                "at least 0 and finite",
+                self.initial_spread,
+                not_negative(self.initial_spread),
+            ),
         ];
         match ranges.into_iter().find(|&(_, _, _, sound)| !sound) {
             None => Ok(()),
@@ -199,7 +209,8 @@ impl FactorizationMachine {
         for (field, _) in merged.iter().zip(&dense).filter(|&(_, &is_dense)| is_dense) {
             interactions[usize::from(*field) * (n_fields + 1)] = 0.0;
         }
-        let field_of = layout.field_of_features().into_iter().map(|field| merged[usize::from(field)]).collect();
+        let field_of =
+            layout.field_of_features().into_iter().map(|field| merged[usize::from(field)]).collect();
         let table = Table::zeros(layout.n_features(), factors + 1);
         Self { factors, bias: 0.0, table, field_of, n_fields, interactions }
     }
@@ -239,7 +250,12 @@ impl FactorizationMachine {
     /// # Errors
     ///
     /// [`FmError::Inconsistent`] if lengths do not match the layout or a value is not finite.
-    pub fn from_parts(layout: &Layout, rows: &[f32], interactions: &[f32], bias: f32) -> Result<Self, FmError> {
+    pub fn from_parts(
+        layout: &Layout,
+        rows: &[f32],
+        interactions: &[f32],
+        bias: f32,
+    ) -> Result<Self, FmError> {
         let features = layout.n_features();
         let width = rows.len().checked_div(features).unwrap_or(2);
         if width < 2 || width * features != rows.len() {
@@ -350,7 +366,13 @@ impl Fold {
     }
 
     /// Replaces the sums by those of one row; returns its logit without the bias, as if there were nothing else.
-    pub(super) fn one(&mut self, model: &FactorizationMachine, rows: &FeatureRows, row: usize, pulls: &mut [f32]) -> f32 {
+    pub(super) fn one(
+        &mut self,
+        model: &FactorizationMachine,
+        rows: &FeatureRows,
+        row: usize,
+        pulls: &mut [f32],
+    ) -> f32 {
         self.clear();
         self.add_row(model, rows, row);
         self.pulls(model, pulls);
@@ -456,7 +478,8 @@ pub fn fit(
             break;
         }
         let logits = model.predict(valid);
-        let (auc, log_loss) = (area_under_curve(&logits, valid.labels()), mean_log_loss(&logits, valid.labels()));
+        let (auc, log_loss) =
+            (area_under_curve(&logits, valid.labels()), mean_log_loss(&logits, valid.labels()));
         epochs.push(EpochReport { epoch, train_loss: loss / train.len() as f64, auc, log_loss });
         if valid.is_empty() || best.as_ref().is_none_or(|&(best, _, _)| auc > best) {
             best = Some((auc, epoch, model.clone()));
@@ -473,8 +496,11 @@ pub fn fit(
 /// Sparse features in fewer than `min_count` samples.
 fn rare_features(layout: &Layout, train: &Samples, min_count: u32) -> Vec<bool> {
     let dense = layout.dense_fields();
-    let mut counts: Vec<u32> =
-        layout.field_of_features().into_iter().map(|field| if dense[usize::from(field)] { min_count } else { 0 }).collect();
+    let mut counts: Vec<u32> = layout
+        .field_of_features()
+        .into_iter()
+        .map(|field| if dense[usize::from(field)] { min_count } else { 0 })
+        .collect();
     for sample in 0..train.len() {
         for (feature, _) in train.entries(sample) {
             counts[feature as usize] = counts[feature as usize].saturating_add(1);
@@ -483,7 +509,12 @@ fn rare_features(layout: &Layout, train: &Samples, min_count: u32) -> Vec<bool> 
     counts.into_iter().map(|count| count < min_count).collect()
 }
 
-fn initial(layout: &Layout, params: &FmParams, frozen: &[bool], random: &mut ChaCha8Rng) -> FactorizationMachine {
+fn initial(
+    layout: &Layout,
+    params: &FmParams,
+    frozen: &[bool],
+    random: &mut ChaCha8Rng,
+) -> FactorizationMachine {
     let mut model = FactorizationMachine::zeros(layout, params.factors, params.field_weights);
     let normal = Normal::new(0.0, params.initial_spread).expect("spread is finite and not negative");
     for (feature, _) in frozen.iter().enumerate().filter(|&(_, &frozen)| !frozen) {

@@ -129,7 +129,12 @@ pub(super) struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    pub(super) fn new(params: &FmParams, model: &FactorizationMachine, samples: &'a Samples<'a>, frozen: Vec<bool>) -> Self {
+    pub(super) fn new(
+        params: &FmParams,
+        model: &FactorizationMachine,
+        samples: &'a Samples<'a>,
+        frozen: Vec<bool>,
+    ) -> Self {
         let width = model.factors() + 1;
         let shards = model.table.shards.iter().map(|values| ShardState {
             first: vec![0.0; values.len()],
@@ -169,12 +174,15 @@ impl<'a> Trainer<'a> {
             masks: &self.masks,
             scale,
         };
-        let own: Vec<f32> = (0..model.n_fields).map(|field| model.interactions[field * model.n_fields + field]).collect();
+        let own: Vec<f32> =
+            (0..model.n_fields).map(|field| model.interactions[field * model.n_fields + field]).collect();
         let (factors, fields) = (model.factors(), &model.field_of);
-        model.table.shards.par_iter_mut().zip(&mut self.shards).enumerate().for_each(|(shard, (values, state))| {
-            state.gather(&view, shard, &own, (factors, fields));
-            state.apply(values, factors + 1, &rate);
-        });
+        model.table.shards.par_iter_mut().zip(&mut self.shards).enumerate().for_each(
+            |(shard, (values, state))| {
+                state.gather(&view, shard, &own, (factors, fields));
+                state.apply(values, factors + 1, &rate);
+            },
+        );
         self.move_globals(model, &rate, scale);
         self.sums.iter().map(|sums| sums.loss).sum()
     }
@@ -325,11 +333,19 @@ impl ShardState {
         self.gather_dense(view, shard, width, (factors, field_of));
     }
 
-    fn gather_dense(&mut self, view: &BatchView, shard: usize, width: usize, (factors, field_of): (usize, &[u16])) {
+    fn gather_dense(
+        &mut self,
+        view: &BatchView,
+        shard: usize,
+        width: usize,
+        (factors, field_of): (usize, &[u16]),
+    ) {
         for (sample, &id) in view.batch.iter().enumerate() {
             let error = view.errors[sample] * view.scale;
             let blocks = view.samples.parts(id as usize);
-            for (block, row) in blocks.flat_map(|(table, row)| table.dense().iter().map(move |block| (block, row))) {
+            for (block, row) in
+                blocks.flat_map(|(table, row)| table.dense().iter().map(move |block| (block, row)))
+            {
                 let first = block.first_feature as usize;
                 let field = usize::from(field_of[first]);
                 let pull = &view.pulls[sample * width + field * factors..][..factors];
