@@ -268,7 +268,7 @@ impl Recommender {
         let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
         let Some(index) = live.index_of(&view, item.as_str()) else { return Ok(Vec::new()) };
         let (items, scores) =
-            live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.row(index));
+            live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.neighbors.row(index));
         let shown = items
             .iter()
             .zip(scores)

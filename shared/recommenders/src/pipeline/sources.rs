@@ -122,7 +122,7 @@ fn item_to_item(
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) {
-    let Some(neighbors) = live.set.item_neighbors(name) else { return };
+    let Some(neighbors) = live.set.item_neighbors(name).map(|found| found.for_recall()) else { return };
     for (&liked, &weight) in workspace.liked.iter().zip(&workspace.weights).take(inputs.plan.context_size) {
         let (items, scores) = neighbors.row(liked);
         for (&item, &score) in items.iter().zip(scores) {
@@ -141,7 +141,7 @@ fn user_to_user(
     let liked = (&workspace.liked[..], &workspace.weights[..]);
     let similar = live.set.similar_users(name, inputs.user, liked, SIMILAR_USERS);
     for user in similar {
-        let (items, weights) = live.set.liked.row(user.index as usize);
+        let (items, weights) = live.set.discounted.row(user.index as usize);
         for (&item, &weight) in items.iter().zip(weights) {
             buffer.add(item, user.score * weight);
         }
