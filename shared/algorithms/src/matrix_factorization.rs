@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod bpr;
+pub mod conjugate;
 pub mod fold_in;
 pub mod implicit_als;
 pub mod linear;

@@ -327,17 +327,20 @@ impl Visit<'_> {
             return Some(best);
         }
         let vector = &users[row];
-        let width = vector.len();
-        let score = |place: usize| dot_lanes(lanes, vector, &items[place * width..(place + 1) * width]);
-        let mut highest = score(best);
-        for place in (1..candidates).map_while(|_| draw(*sampler, members, seen, random)) {
-            let score = score(place);
-            if score > highest {
-                (best, highest) = (place, score);
-            }
+        let mut highest = score(lanes, vector, items, best);
+        for _ in 1..candidates {
+            let Some(place) = draw(*sampler, members, seen, random) else { break };
+            let score = score(lanes, vector, items, place);
+            (best, highest) = if score > highest { (place, score) } else { (best, highest) };
         }
         Some(best)
     }
+}
+
+/// The score of the item at a position of a group.
+#[inline(always)]
+fn score<L: Lanes>(lanes: L, user: &[f32], items: &[f32], place: usize) -> f32 {
+    dot_lanes(lanes, user, &items[place * user.len()..][..user.len()])
 }
 
 /// An item of the group that the user did not touch, as a position in the group.
