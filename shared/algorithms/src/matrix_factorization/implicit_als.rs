@@ -37,7 +37,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::fold_in::{FoldIn, Objective, Scratch};
-use super::{FactorModel, FactorizationError, check, conjugate, subspace};
+use super::{FactorModel, FactorizationError, check, conjugate, density, subspace};
 use crate::interactions::Interactions;
 use crate::progress::Progress;
 use crate::random::Seed;
@@ -82,7 +82,7 @@ impl Default for AlsParams {
     fn default() -> Self {
         Self {
             factors: 64,
-            epochs: 16,
+            epochs: 10,
             solver: Solver::Conjugate { steps: 3 },
             objective: Objective {
                 unobserved_weight: 0.1,
@@ -93,6 +93,35 @@ impl Default for AlsParams {
             initial_deviation: 0.1,
             seed: 0,
         }
+    }
+}
+
+impl AlsParams {
+    /// What is worth trying on a validation part, the best guess first.
+    ///
+    /// Sparse data want unobserved pairs to weigh less, and `λ` such that the regularization of an average user is a
+    /// fixed share of what is known about the user (found on MovieLens 100K and Gowalla, 75 times apart in density).
+    #[must_use]
+    pub fn candidates(interactions: &Interactions) -> Vec<Self> {
+        let density = density(interactions).max(1e-8);
+        let (n_users, n_items) = (interactions.n_rows(), interactions.n_cols());
+        let guess = |unobserved: f64, regularization: f64| {
+            let unobserved = (0.8 * density.sqrt() * unobserved).clamp(1e-4, 1.0);
+            let objective = Objective {
+                unobserved_weight: unobserved as f32,
+                regularization: (0.1 * density / (density + unobserved) * regularization) as f32,
+                ..Self::default().objective
+            };
+            Self { factors: if n_users + n_items < 20_000 { 64 } else { 256 }, objective, ..Self::default() }
+        };
+        vec![
+            guess(1.0, 1.0),
+            guess(1.0, 0.6),
+            guess(1.0, 1.6),
+            guess(0.4, 1.0),
+            guess(2.0, 1.0),
+            guess(0.4, 1.6),
+        ]
     }
 }
 
@@ -382,6 +411,16 @@ mod tests {
         let broken = Interactions::from_triples(1, 1, vec![(0, 0, f32::NAN)]);
         let fitted = AlsParams::default().check().unwrap().fit(&broken, &Unattended);
         assert_eq!(fitted, Err(FactorizationError::InvalidWeight { row: 0 }));
+    }
+
+    #[test]
+    fn every_candidate_is_in_range_whatever_the_data() {
+        let full = (0..3).flat_map(|user| (0..3).map(move |item| (user, item, 1.0))).collect();
+        for data in
+            [Interactions::from_triples(0, 0, vec![]), Interactions::from_triples(3, 3, full), two_tastes()]
+        {
+            assert!(AlsParams::candidates(&data).into_iter().all(|params| params.check().is_ok()));
+        }
     }
 
     #[test]
