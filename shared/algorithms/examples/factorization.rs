@@ -195,7 +195,7 @@ fn rank(data: &Split, model: &FactorModel) -> (RankingReport, serde_json::Value)
 }
 
 fn load(split: &str, validation: bool) -> Result<Split, Failure> {
-    let data = std::env::var("ULEX_DATA_DIR").unwrap_or_else(|_| String::from("../shared/data"));
+    let data = std::env::var("ULEX_DATA_DIR").map_err(|_unset| "set ULEX_DATA_DIR")?;
     let folder = PathBuf::from(data).join("splits").join(split);
     let (mut train, mut test) = (read(folder.join("train.txt"))?, read(folder.join("test.txt"))?);
     let n_users = 1 + train.iter().chain(&test).map(|pair| pair.0).max().unwrap_or(0);

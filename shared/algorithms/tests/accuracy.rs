@@ -23,7 +23,7 @@ struct Split {
 }
 
 fn movielens() -> Split {
-    let data = std::env::var("ULEX_DATA_DIR").unwrap_or_else(|_unset| String::from("../../../shared/data"));
+    let data = std::env::var("ULEX_DATA_DIR").expect("ULEX_DATA_DIR is set");
     let folder = PathBuf::from(data).join("splits/ml100k-80-20");
     let read = |name: &str| {
         let file = std::fs::File::open(folder.join(name)).expect("ULEX_DATA_DIR has the split");
