@@ -38,7 +38,7 @@ pub fn run(arguments: &OneArguments) -> ExitCode {
     match system().block_on(serve(settings, &arguments.place.data_dir)) {
         Ok(()) => ExitCode::SUCCESS,
         // One word, in the form in which everything else is said there.
-        Err(reason) if std::io::stderr().is_terminal() => exit::failed(&reason),
+        Err(reason) if io::stderr().is_terminal() => exit::failed(&reason),
         Err(reason) => {
             error!(%reason, "cannot go on");
             ExitCode::FAILURE
