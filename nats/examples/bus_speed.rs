@@ -49,7 +49,7 @@ async fn throughput(retention: Retention, order: Order) -> f64 {
     for number in 0..COUNT {
         let subject = format!("ulex.v1.default.event.user.u{}", number % 10_000);
         bus.append(Message { subject, payload: payload.clone(), ..Message::default() }).await.unwrap();
-        if (number as usize + 1) % BATCH == 0 {
+        if (number as usize + 1).is_multiple_of(BATCH) {
             done += settle(puller.pull(BATCH, Duration::ZERO).await.unwrap()).await;
         }
     }

@@ -294,3 +294,6 @@ fn decode_bytes<T: DeserializeOwned>(subject: &str, payload: &[u8]) -> Result<T,
 
 /// Holds a type it does not own.
 type Of<T> = PhantomData<fn() -> T>;
+
+#[cfg(test)]
+mod tests;

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_event_without_an_id_is_read_as_one_that_has_none() {
-        let text = r#"{"event": {"kind": "delete_user", "user_id": "u"}}"#;
+        let text = r#"{"event": {"delete_user": {"user_id": "u"}}}"#;
         let envelope: EventEnvelope = serde_json::from_str(text).unwrap();
         assert_eq!(envelope.event_id, None);
     }

@@ -180,29 +180,4 @@ impl Lease {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TTL: Duration = Duration::from_secs(10);
-
-    fn after(seconds: u64) -> Decision {
-        let renewed_at = Instant::now();
-        let held = Held { token: FencingToken(3), renewed_at };
-        decide(Some(held), renewed_at + Duration::from_secs(seconds), TTL)
-    }
-
-    #[test]
-    fn without_the_lease_a_node_campaigns() {
-        assert_eq!(decide(None, Instant::now(), TTL), Decision::Campaign);
-    }
-
-    #[test]
-    fn a_holder_renews_in_good_time_and_stops_before_the_bus_lets_others_in() {
-        assert_eq!(after(0), Decision::Hold);
-        assert_eq!(after(2), Decision::Hold);
-        assert_eq!(after(3), Decision::Renew(FencingToken(3)));
-        assert_eq!(after(7), Decision::Renew(FencingToken(3)));
-        assert_eq!(after(8), Decision::StepDown);
-        assert_eq!(after(60), Decision::StepDown);
-    }
-}
+mod tests;

@@ -196,6 +196,19 @@ impl Objects {
         self.raw.get(name).await
     }
 
+    /// [`Objects::get`] if the object is the one with this digest.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError::Corrupt`] if it is another one, or not what was stored.
+    pub async fn get_exactly(&self, name: &str, digest: &str) -> Result<Option<Bytes>, BusError> {
+        match self.raw.info(name).await? {
+            None => Ok(None),
+            Some(info) if info.digest == digest => self.raw.get(name).await,
+            Some(_) => Err(BusError::Corrupt { name: name.to_owned() }),
+        }
+    }
+
     /// Removes an object; nothing happens if it does not exist.
     ///
     /// # Errors

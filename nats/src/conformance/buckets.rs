@@ -23,8 +23,9 @@ async fn value(bucket: &dyn RawBucket, key: &str) -> Option<String> {
     Some(String::from_utf8(entry.value.to_vec()).unwrap())
 }
 
-fn conflicts<T: std::fmt::Debug>(outcome: Result<T, BusError>) {
-    assert!(matches!(outcome, Err(BusError::Conflict { .. })), "{outcome:?}");
+fn conflicts<T>(outcome: Result<T, BusError>) {
+    let error = outcome.err();
+    assert!(matches!(error, Some(BusError::Conflict { .. })), "{error:?}");
 }
 
 async fn next(watch: &mut Box<dyn RawWatch>) -> (String, Option<String>) {
@@ -117,7 +118,7 @@ pub async fn a_watch_begins_with_what_there_is(bus: Arc<dyn Transport>) {
 pub async fn a_watch_never_misses_the_last_value(bus: Arc<dyn Transport>) {
     let bucket = open(bus).await;
     let mut watch = bucket.watch().await.unwrap();
-    for number in 0..500 {
+    for number in 0..60 {
         bucket.put("a", number.to_string().into()).await.unwrap();
     }
     bucket.put("end", "x".into()).await.unwrap();
@@ -126,7 +127,7 @@ pub async fn a_watch_never_misses_the_last_value(bus: Arc<dyn Transport>) {
         last = event.1;
         event = next(&mut watch).await;
     }
-    assert_eq!(last.as_deref(), Some("499"));
+    assert_eq!(last.as_deref(), Some("59"));
 }
 
 /// And whoever watches hears of it.

@@ -42,6 +42,8 @@ pub async fn objects_are_listed_with_their_digests(bus: Arc<dyn Transport>) {
     let stored = objects.put("b", Bytes::from_static(b"abc")).await.unwrap();
     assert_eq!(stored, ObjectInfo { name: "b".to_owned(), size: 3, digest: DIGEST_OF_ABC.to_owned() });
     let first = objects.put("a", Bytes::from_static(b"x")).await.unwrap();
+    assert_eq!(objects.info("b").await.unwrap().as_ref(), Some(&stored));
+    assert_eq!(objects.info("c").await.unwrap(), None);
     let mut listed = objects.list().await.unwrap();
     listed.sort_by(|left, right| left.name.cmp(&right.name));
     assert_eq!(listed, vec![first, stored]);

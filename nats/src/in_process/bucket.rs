@@ -105,6 +105,12 @@ impl Bucket {
         self.changed.notify_waiters();
     }
 
+    /// Keys present or gone that are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.state.lock().marks.len()
+    }
+
     /// Checks, then writes the journal if there is one, then the memory. `None` removes the key.
     fn write(&self, key: &str, value: Option<Bytes>, expected: Expected) -> Result<u64, BusError> {
         let journal = self.journal.as_ref().map(Mutex::lock);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -94,6 +94,19 @@ impl Objects {
         }
     }
 
+    fn look(&self, name: &str) -> Result<Option<ObjectInfo>, BusError> {
+        let folder = match self {
+            Self::Memory(objects) => return Ok(objects.lock().get(name).map(|(info, _)| info.clone())),
+            Self::Folder(folder) => folder,
+        };
+        match read_head(&file_of(folder, name), name) {
+            Ok(Some(info)) => Ok(Some(info)),
+            Ok(None) => Err(BusError::Corrupt { name: name.to_owned() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BusError::transport(name, error)),
+        }
+    }
+
     fn all(&self) -> io::Result<Vec<ObjectInfo>> {
         let folder = match self {
             Self::Memory(objects) => {
@@ -104,17 +117,12 @@ impl Objects {
         let mut found = Vec::new();
         for entry in std::fs::read_dir(folder.as_path())? {
             let path = entry?.path();
-            let stem = path.file_stem().and_then(|stem| stem.to_str());
-            let Some(name) = stem.filter(|_| path.extension().is_some_and(|end| end == "object")) else {
-                continue;
-            };
-            let mut head = [0; HEAD];
-            let mut file = File::open(&path)?;
-            if let Some(name) = Token::unescape(name)
-                && file.read_exact(&mut head).is_ok()
-            {
-                let size = file.metadata()?.len() - HEAD as u64;
-                found.push(ObjectInfo { name, size, digest: hexadecimal(&head[MAGIC.len()..]) });
+            let Some(name) = name_of(&path) else { continue };
+            match read_head(&path, &name) {
+                Ok(info) => found.extend(info),
+                // Removed since the folder was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
         }
         found.sort_by(|left, right| left.name.cmp(&right.name));
@@ -144,6 +152,11 @@ impl RawObjects for Objects {
         self.off_the_runtime(name, store).await
     }
 
+    async fn info(&self, name: &str) -> Result<Option<ObjectInfo>, BusError> {
+        let own = name.to_owned();
+        self.off_the_runtime(name, move |objects| objects.look(&own)).await
+    }
+
     async fn get(&self, name: &str) -> Result<Option<Bytes>, BusError> {
         let own = name.to_owned();
         self.off_the_runtime(name, move |objects| objects.load(&own)).await
@@ -163,8 +176,29 @@ impl RawObjects for Objects {
     }
 }
 
-fn file_of(folder: &std::path::Path, name: &str) -> PathBuf {
+fn file_of(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{}.object", Token::escape(name).as_str()))
+}
+
+/// The object a file belongs to, if it does.
+fn name_of(path: &Path) -> Option<String> {
+    let is_object = path.extension().is_some_and(|extension| extension == "object");
+    Token::unescape(path.file_stem().filter(|_| is_object)?.to_str()?)
+}
+
+/// What a file holds, from its head; `None` if it is none of ours.
+fn read_head(path: &Path, name: &str) -> io::Result<Option<ObjectInfo>> {
+    let mut file = File::open(path)?;
+    let mut head = [0; HEAD];
+    match file.read_exact(&mut head) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        outcome => outcome?,
+    }
+    if !head.starts_with(MAGIC) {
+        return Ok(None);
+    }
+    let size = file.metadata()?.len() - HEAD as u64;
+    Ok(Some(ObjectInfo { name: name.to_owned(), size, digest: hexadecimal(&head[MAGIC.len()..]) }))
 }
 
 /// Escaped, a name has to fit into a file name.

@@ -249,8 +249,12 @@ impl Partition {
         if flight.attempt != attempt {
             return;
         }
-        flight.deadline = now + self.limits.ack_wait;
-        self.deadlines.push_back((flight.deadline, sequence));
+        let deadline = now + self.limits.ack_wait;
+        if flight.deadline == deadline {
+            return;
+        }
+        flight.deadline = deadline;
+        self.deadlines.push_back((deadline, sequence));
         self.trim_deadlines();
     }
 

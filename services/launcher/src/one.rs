@@ -47,7 +47,6 @@ pub fn run(arguments: &OneArguments) -> ExitCode {
 }
 
 /// An actix system on a runtime of several threads: whatever is shared by arbiters lives on it, not on one of them.
-#[must_use]
 pub fn system() -> actix::SystemRunner {
     actix::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_multi_thread()

@@ -90,7 +90,7 @@ impl Parts {
     /// [`StartError`] says what could not be opened, and why.
     pub async fn open(settings: Settings, data_dir: &Path) -> Result<Self, StartError> {
         let lock = DirectoryLock::take(data_dir)?;
-        let bus = open_bus(data_dir).await?;
+        let bus = open_bus(data_dir)?;
         ensure_topology(&bus, settings.master.meta_timeout, PARTITIONS).await?;
         let store = open_data(&settings, data_dir).await?;
         store.set_search_columns(&settings.recommend.search_columns).await?;
@@ -120,7 +120,7 @@ impl Parts {
 /// # Errors
 ///
 /// [`StartError::Bus`] if its files cannot be read.
-pub async fn open_bus(data_dir: &Path) -> Result<Bus, StartError> {
+pub fn open_bus(data_dir: &Path) -> Result<Bus, StartError> {
     let transport = InProcess::open(Some(data_dir.join("bus")))?;
     Ok(Bus::new(Arc::new(transport), TenantId::default()))
 }

@@ -17,9 +17,9 @@ use table::{Dirty, Table};
 use tracing::{info, warn};
 use ulex_actors::{Observe, Outlet, Shutdown};
 use ulex_domain::Change;
-use ulex_nats::Bus;
 use ulex_nats::changes::Changes;
 use ulex_nats::transport::ReadFrom;
+use ulex_nats::{Bus, BusError};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
 
@@ -61,7 +61,16 @@ impl Dataset {
     /// Prepares the actor; it loads nothing before the first [`TakeTable`].
     #[must_use]
     pub fn new(bus: Bus, store: Arc<dyn DataStore>, listener: Outlet<Grown>) -> Self {
-        Self { bus, store, listener, table: None, dirty: Dirty::default(), rows: 0, changes: 0, taking: false }
+        Self {
+            bus,
+            store,
+            listener,
+            table: None,
+            dirty: Dirty::default(),
+            rows: 0,
+            changes: 0,
+            taking: false,
+        }
     }
 
     fn note(&mut self, changes: &[Change], rows: u64) {
@@ -89,16 +98,7 @@ async fn follow(bus: Bus, own: Addr<Dataset>) {
         match bus.reader::<Changes>("CHANGES", ReadFrom::New).await {
             Ok(mut reader) => {
                 while let Ok(batch) = reader.read(READ_MAX, READ_WAIT).await {
-                    let mut noted = Noted::default();
-                    for message in batch {
-                        match message.body {
-                            Ok(changes) => {
-                                noted.rows += changes.rows;
-                                noted.changes.extend(changes.changes);
-                            }
-                            Err(reason) => warn!(%reason, "unreadable change"),
-                        }
-                    }
+                    let noted = Noted::of(batch.into_iter().map(|message| message.body));
                     if !noted.changes.is_empty() && own.send(noted).await.is_err() {
                         return;
                     }
@@ -118,6 +118,22 @@ async fn follow(bus: Bus, own: Addr<Dataset>) {
 struct Noted {
     changes: Vec<Change>,
     rows: u64,
+}
+
+impl Noted {
+    fn of(messages: impl Iterator<Item = Result<Changes, BusError>>) -> Self {
+        let mut noted = Self::default();
+        for message in messages {
+            match message {
+                Ok(changes) => {
+                    noted.rows += changes.rows;
+                    noted.changes.extend(changes.changes);
+                }
+                Err(reason) => warn!(%reason, "unreadable change"),
+            }
+        }
+        noted
+    }
 }
 
 impl Handler<Noted> for Dataset {

@@ -3,7 +3,7 @@
 use ulex_algorithms::evaluation::interval::Bootstrap;
 use ulex_algorithms::random::Seed;
 
-use crate::training::Cycled;
+use crate::training::{Comparison, Cycled};
 
 /// Seed of the resampling, so that a verdict can be repeated.
 const RESAMPLING: u64 = 1;
@@ -31,9 +31,13 @@ impl Verdict {
 /// if the whole 95 % interval of "candidate minus live" lies below zero. Without such users only sanity counts.
 #[must_use]
 pub fn judge(cycled: &Cycled) -> Verdict {
-    let mut problems = cycled.problems.clone();
+    judge_parts(&cycled.problems, cycled.comparison.as_ref())
+}
+
+fn judge_parts(problems: &[String], comparison: Option<&Comparison>) -> Verdict {
+    let mut problems = problems.to_vec();
     let mut measured = Vec::new();
-    match &cycled.comparison {
+    match comparison {
         None => measured.push("nothing to compare with".to_owned()),
         Some(comparison) => {
             let bootstrap = Bootstrap { resamples: 2_000, confidence: 0.95, seed: Seed::new(RESAMPLING) };
@@ -54,4 +58,49 @@ pub fn judge(cycled: &Cycled) -> Verdict {
     }
     let passed = problems.is_empty();
     Verdict { passed, reasons: if passed { measured } else { problems } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(problems: &[&str], shift: Option<f64>) -> Verdict {
+        let live: Vec<f64> = (0..200).map(|user| f64::from(user % 10) / 10.0).collect();
+        let comparison = shift.map(|shift| Comparison {
+            candidate: live
+                .iter()
+                .zip(0..)
+                .map(|(ndcg, user)| ndcg + shift + f64::from(user % 3) * 0.001)
+                .collect(),
+            live: live.clone(),
+        });
+        judge_parts(
+            &problems.iter().map(|&problem| problem.to_owned()).collect::<Vec<_>>(),
+            comparison.as_ref(),
+        )
+    }
+
+    #[test]
+    fn a_worse_candidate_is_refused_and_a_better_or_equal_one_is_not() {
+        let refused = judged(&[], Some(-0.05));
+        assert!(!refused.passed);
+        assert!(refused.reasons[0].contains("candidate minus live -0.0"), "{:?}", refused.reasons);
+        assert!(judged(&[], Some(0.05)).passed);
+        assert!(judged(&[], Some(-0.001)).passed, "within the noise");
+    }
+
+    #[test]
+    fn what_is_not_sane_is_refused_whatever_the_comparison_says() {
+        let refused = judged(&["als has a value that is not finite"], Some(0.05));
+        assert_eq!(refused.reasons, ["als has a value that is not finite"]);
+        assert!(!refused.passed);
+    }
+
+    #[test]
+    fn without_a_comparison_only_sanity_counts() {
+        assert_eq!(
+            judged(&[], None),
+            Verdict { passed: true, reasons: vec!["nothing to compare with".to_owned()] }
+        );
+    }
 }

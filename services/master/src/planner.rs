@@ -74,10 +74,8 @@ impl Planner {
         let (everyone, next) = (Arc::clone(&self.everyone), self.next);
         let planned_for = Arc::clone(&self.everyone);
         let work = async move {
-            let mut jobs: VecDeque<RefreshJob> = changed
-                .into_iter()
-                .map(|user_id| job(user_id, &model_set, RefreshReason::Changed))
-                .collect();
+            let mut jobs: VecDeque<RefreshJob> =
+                changed.into_iter().map(|user_id| job(user_id, &model_set, RefreshReason::Changed)).collect();
             let room = BACKLOG.saturating_sub(bus.backlog(&REFRESH).await?.waiting);
             let more = usize::try_from(room).unwrap_or(0).saturating_sub(jobs.len());
             let until = (next + more).min(everyone.len());

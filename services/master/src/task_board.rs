@@ -119,7 +119,8 @@ async fn write(bucket: Bucket<Progress>, pending: std::sync::Weak<Pending>) {
             }
             None => {
                 // A board that is gone wakes nobody, so the wait has an end.
-                let _ = tokio::time::timeout(std::time::Duration::from_secs(5), alive.changed.notified()).await;
+                let _ =
+                    tokio::time::timeout(std::time::Duration::from_secs(5), alive.changed.notified()).await;
             }
         }
     }

@@ -15,6 +15,8 @@ pub mod pipeline_test;
 pub mod ranker;
 pub mod signals;
 pub mod split;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -152,16 +154,11 @@ impl Cycle<'_> {
         let chosen = chosen.inspect_err(|reason| task_failed(self.tasks, reason))?;
         self.check()?;
         task.at(2);
-        let mut metrics = BTreeMap::new();
-        let tested = timed(&mut times, "test_seconds", || {
-            self.test(&shared, &split, &bed, &chosen, &mut metrics)
-        })?;
+        let (mut metrics, tested) =
+            timed(&mut times, "test_seconds", || self.test(&shared, &split, &bed, &chosen))?;
         task.at(3);
-        let everything = split.liked(
-            &shared.signals.pairs,
-            &[Part::Train, Part::Validation, Part::Test],
-            shared.shape,
-        );
+        let everything =
+            split.liked(&shared.signals.pairs, &[Part::Train, Part::Validation, Part::Test], shared.shape);
         let all = |_: usize| true;
         let mut set = timed(&mut times, "refit_seconds", || self.fit(&shared, &everything, &all, &chosen))?;
         task.finish();
@@ -185,9 +182,9 @@ impl Cycle<'_> {
 
     fn read(&self) -> Result<Shared, CycleError> {
         let data = &self.settings.settings.recommend.data_source;
-        let oldest = data.positive_feedback_ttl.map(|ttl| {
-            self.now.plus_nanos(-i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX))
-        });
+        let oldest = data
+            .positive_feedback_ttl
+            .map(|ttl| self.now.plus_nanos(-i64::try_from(ttl.as_nanos()).unwrap_or(i64::MAX)));
         let reading = Reading { types: &self.settings.plan.types, now: self.now, oldest };
         let signals = Signals::read(self.table, &reading);
         if self.table.item_texts.iter().all(|text| text.is_empty()) {
@@ -252,8 +249,7 @@ impl Cycle<'_> {
         split: &Split,
         bed: &TestBed<'_>,
         chosen: &Chosen,
-        metrics: &mut BTreeMap<String, f64>,
-    ) -> Result<Option<Comparison>, CycleError> {
+    ) -> Result<(BTreeMap<String, f64>, Option<Comparison>), CycleError> {
         let before = [Part::Train, Part::Validation];
         let liked = split.liked(&shared.signals.pairs, &before, shared.shape);
         let in_before = |pair: usize| before.contains(&split.parts[pair]);
@@ -261,19 +257,23 @@ impl Cycle<'_> {
         set.leaderboards = Boards::new(self).counting(&liked);
         let set = Arc::new(set);
         self.check()?;
+        let mut metrics = BTreeMap::new();
+        if let Some(ranker) = &chosen.ranker {
+            metrics.insert("ranker.auc".to_owned(), ranker.auc);
+        }
         let live = Live::new(set, bed.catalogue());
         let plan = &self.settings.plan;
         let pipeline = bed.evaluate(Some(&live), plan, None, self.now);
-        pipeline_test::note(metrics, "pipeline", &pipeline);
+        pipeline_test::note(&mut metrics, "pipeline", &pipeline);
         for source in &plan.sources {
             let alone = bed.evaluate(Some(&live), plan, Some(source), self.now);
-            pipeline_test::note(metrics, &source.to_string(), &alone);
+            pipeline_test::note(&mut metrics, &source.to_string(), &alone);
         }
-        let (Some(in_use), true) = (self.live, split.comparable) else { return Ok(None) };
+        let (Some(in_use), true) = (self.live, split.comparable) else { return Ok((metrics, None)) };
         let in_use = Live::new(Arc::new(in_use.clone()), bed.catalogue());
         let theirs = bed.evaluate(Some(&in_use), plan, None, self.now);
-        pipeline_test::note(metrics, "live.pipeline", &theirs);
-        Ok(Some(Comparison { candidate: pipeline.ndcg(), live: theirs.ndcg() }))
+        pipeline_test::note(&mut metrics, "live.pipeline", &theirs);
+        Ok((metrics, Some(Comparison { candidate: pipeline.ndcg(), live: theirs.ndcg() })))
     }
 
     /// Fits everything that was chosen on some of the liked pairs. Leaderboards and manifest are left empty.
@@ -298,10 +298,7 @@ impl Cycle<'_> {
         self.check()?;
         let neighborhoods = Neighborhoods::new(self, shared, liked);
         Ok(ModelSet {
-            manifest: Manifest {
-                type_scales: scales(shared),
-                ..Manifest::default()
-            },
+            manifest: Manifest { type_scales: scales(shared), ..Manifest::default() },
             users: self.table.users.clone(),
             items: self.table.items.clone(),
             overlap: neighborhoods.users_index,
@@ -328,7 +325,10 @@ impl Cycle<'_> {
         recipe.insert("ranker".to_owned(), json!(chosen.ranker));
         if let Some(blend) = &chosen.blend {
             let weights = blend.scorers.iter().zip(blend.blend.weights());
-            recipe.insert("blend".to_owned(), weights.map(|(name, &weight)| (name.clone(), json!(weight))).collect());
+            recipe.insert(
+                "blend".to_owned(),
+                weights.map(|(name, &weight)| (name.clone(), json!(weight))).collect(),
+            );
         }
         Manifest {
             id: format!("ms-{created_ms:014}"),
@@ -415,7 +415,11 @@ impl Neighborhoods {
                 UserToUserType::Tags | UserToUserType::Embedding => content.unwrap_or_else(none),
                 UserToUserType::Auto => Arc::new(content.unwrap_or_else(none).mean(&by_items, k)),
             };
-            UserNeighbors { name: known.name.clone(), neighbors, by_items: known.kind == UserToUserType::Items }
+            UserNeighbors {
+                name: known.name.clone(),
+                neighbors,
+                by_items: known.kind == UserToUserType::Items,
+            }
         });
         let (item_to_item, user_to_user) = (item_to_item.collect(), user_to_user.collect());
         Self { item_to_item, user_to_user, users_index }

@@ -86,7 +86,10 @@ impl Gateway {
         let registered = Registered { waiting: &self.waiting, number };
         let options =
             AppendOptions { receipt_to: Some(self.addresses.address(number)), ..AppendOptions::default() };
-        self.bus.append(&EventEnvelope { event_id, event }, options).await.map_err(unavailable)?;
+        self.bus
+            .append(&EventEnvelope { event_id, event }, options)
+            .await
+            .map_err(|error| unavailable(&error))?;
         let Ok(Ok(receipt)) = timeout(RECEIPT_WITHIN, receipt).await else {
             return Err(SubmitError::Unavailable(
                 "the write was accepted but not confirmed in time".to_owned(),
@@ -113,10 +116,11 @@ impl Drop for Registered<'_> {
     }
 }
 
-fn unavailable(error: BusError) -> SubmitError {
-    match error {
-        BusError::Full { .. } => SubmitError::Overloaded,
-        other => SubmitError::Unavailable(other.to_string()),
+fn unavailable(error: &BusError) -> SubmitError {
+    if matches!(error, BusError::Full { .. }) {
+        SubmitError::Overloaded
+    } else {
+        SubmitError::Unavailable(error.to_string())
     }
 }
 

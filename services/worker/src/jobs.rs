@@ -59,7 +59,8 @@ impl Actor for Jobs {
     fn started(&mut self, ctx: &mut Self::Context) {
         let (done, settled) = oneshot::channel();
         self.settled = Some(settled);
-        let work = work(self.bus.clone(), self.predictors.clone(), Rc::clone(&self.counts), Rc::clone(&self.stop));
+        let work =
+            work(self.bus.clone(), self.predictors.clone(), Rc::clone(&self.counts), Rc::clone(&self.stop));
         let work = async move {
             work.await;
             let _ = done.send(());

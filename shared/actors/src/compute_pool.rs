@@ -59,7 +59,10 @@ impl ComputePool {
     /// # Errors
     ///
     /// [`Panicked`] if `work` did.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panicked> {
+    pub async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Panicked> {
         let (done, outcome) = oneshot::channel();
         self.pool.spawn(move || {
             let result = catch_unwind(AssertUnwindSafe(work)).map_err(|_panic| Panicked);

@@ -136,3 +136,46 @@ impl Handler<Shutdown> for Heartbeat {
         Box::pin(leave.into_actor(self).map(|(), _, ctx| ctx.stop()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use ulex_domain::TenantId;
+    use ulex_nats::topology::members;
+    use ulex_nats::{Bus, InProcess};
+
+    const META_TIMEOUT: Duration = Duration::from_secs(10);
+
+    async fn bucket() -> Bucket<Beat> {
+        let bus = Bus::new(Arc::new(InProcess::open(None).unwrap()), TenantId::default());
+        bus.bucket(&members(META_TIMEOUT)).await.unwrap()
+    }
+
+    fn start(bucket: &Bucket<Beat>) -> Addr<Heartbeat> {
+        let identity = ("worker.1".to_owned(), Role::Worker, "0.1.0".to_owned());
+        let vitals = || Vitals { queue_depth: 7, ..Vitals::default() };
+        Heartbeat::new(bucket.clone(), identity, META_TIMEOUT, Arc::new(vitals)).start()
+    }
+
+    async fn names(bucket: &Bucket<Beat>) -> Vec<String> {
+        bucket.entries().await.unwrap().into_iter().map(|stored| stored.value.node).collect()
+    }
+
+    #[actix::test]
+    async fn a_process_is_a_member_for_as_long_as_it_beats() {
+        tokio::time::pause();
+        let bucket = bucket().await;
+        let heartbeat = start(&bucket);
+        tokio::time::sleep(META_TIMEOUT * 20).await;
+        let member = bucket.entries().await.unwrap().remove(0).value;
+        assert_eq!((member.node.as_str(), member.role, member.queue_depth), ("worker.1", Role::Worker, 7));
+        assert!(heartbeat.send(Observe).await.unwrap()["sent"].as_u64().unwrap() >= 55);
+
+        heartbeat.send(Shutdown).await.unwrap();
+        assert_eq!(names(&bucket).await, Vec::<String>::new(), "it left");
+        assert!(!heartbeat.connected());
+        tokio::time::sleep(META_TIMEOUT).await;
+        assert_eq!(names(&bucket).await, Vec::<String>::new(), "and does not come back");
+    }
+}

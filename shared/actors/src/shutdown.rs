@@ -78,17 +78,19 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
 
+    type Log = Rc<RefCell<Vec<&'static str>>>;
+
+    fn logging(name: &'static str, log: &Log) -> Stop {
+        let log = Rc::clone(log);
+        Stop::new(name, Duration::from_secs(1), move || async move { log.borrow_mut().push(name) })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn stops_in_order_and_names_who_was_late() {
-        let log = Rc::new(RefCell::new(Vec::new()));
-        let mut order = StopOrder::default();
-        for name in ["first", "second"] {
-            let log = Rc::clone(&log);
-            order.then(Stop::new(name, Duration::from_secs(1), move || async move {
-                log.borrow_mut().push(name);
-            }));
-        }
+        let (log, mut order) = (Log::default(), StopOrder::default());
+        order.then(logging("first", &log));
         order.then(Stop::new("stuck", Duration::from_secs(1), std::future::pending));
+        order.then(logging("second", &log));
         assert_eq!(order.run().await, ["stuck"]);
         assert_eq!(*log.borrow(), ["first", "second"]);
     }

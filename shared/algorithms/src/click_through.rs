@@ -13,6 +13,7 @@
 pub mod calibration;
 pub mod factorization_machine;
 pub mod features;
+mod fold;
 pub mod gradient;
 pub mod samples;
 mod scale;
@@ -100,7 +101,9 @@ impl Ranker {
     /// `O(candidates · item fields · factors)`, no allocation once `out` is large enough.
     pub fn score_candidates(&self, user: &UserVector, items: &[u32], out: &mut Vec<f32>) {
         out.clear();
-        out.extend(items.iter().map(|&item| self.logit(user, item).map_or(0.0, |x| self.calibration.probability(x))));
+        out.extend(
+            items.iter().map(|&item| self.logit(user, item).map_or(0.0, |x| self.calibration.probability(x))),
+        );
     }
 
     /// The logit of one candidate.

@@ -15,9 +15,9 @@ use crate::click_through::{FeatureRows, Layout, Ranker};
 use crate::dictionary::Dictionary;
 use crate::interactions::Interactions;
 use crate::list::blend::Blend;
-use crate::matrix_factorization::{FactorModel, FactorizationError};
 use crate::matrix_factorization::fold_in::{FoldIn, Objective, Scratch};
 use crate::matrix_factorization::linear::LinearModel;
+use crate::matrix_factorization::{FactorModel, FactorizationError};
 use crate::similarity::{Neighbors, OverlapIndex};
 use crate::top_k::Scored;
 
@@ -165,7 +165,8 @@ impl RankerModel {
         self.ranker.score_candidates(&user, items, out);
         for probability in out.iter_mut() {
             // An item that the model does not hold has probability 0.
-            *probability = if *probability > 0.0 { (*probability / (1.0 - *probability)).ln() } else { f32::NAN };
+            *probability =
+                if *probability > 0.0 { (*probability / (1.0 - *probability)).ln() } else { f32::NAN };
         }
     }
 }
@@ -219,11 +220,18 @@ impl ModelSet {
     /// Users like one who likes `liked` (indexes and weights), best first, at most `k`. A recommender that compares by
     /// something else than liked items only knows users of the time of the fit.
     #[must_use]
-    pub fn similar_users(&self, name: &str, user: Option<u32>, liked: (&[u32], &[f32]), k: usize) -> Vec<Scored> {
-        let Some(found) = self.user_to_user.iter().find(|known| known.name == name) else { return Vec::new() };
+    pub fn similar_users(
+        &self,
+        name: &str,
+        user: Option<u32>,
+        liked: (&[u32], &[f32]),
+        k: usize,
+    ) -> Vec<Scored> {
+        let Some(found) = self.user_to_user.iter().find(|known| known.name == name) else {
+            return Vec::new();
+        };
         if found.by_items && !liked.0.is_empty() {
-            let history: Vec<(u32, f32)> =
-                liked.0.iter().copied().zip(liked.1.iter().copied()).collect();
+            let history: Vec<(u32, f32)> = liked.0.iter().copied().zip(liked.1.iter().copied()).collect();
             let mut similar = self.overlap.query(&history, k + 1);
             similar.retain(|other| Some(other.index) != user);
             similar.truncate(k);

@@ -57,7 +57,8 @@ impl Neighbors {
             && ids.iter().all(|&id| (id as usize) < n_ids)
             && scores.iter().all(|score| score.is_finite());
         let neighbors = sound.then_some(Self { offsets, ids, scores })?;
-        let descend = (0..neighbors.n_rows()).all(|row| neighbors.row(row as u32).1.is_sorted_by(|a, b| a >= b));
+        let descend =
+            (0..neighbors.n_rows()).all(|row| neighbors.row(row as u32).1.is_sorted_by(|a, b| a >= b));
         descend.then_some(neighbors)
     }
 
@@ -121,9 +122,9 @@ impl Neighbors {
         for target in 0..self.n_rows() as u32 {
             let (ids, scores) = self.row(target);
             for (&source, &score) in ids.iter().zip(scores) {
-                if let Some(row) = rows.get_mut(source as usize) {
-                    row.push(Scored { index: target, score });
-                }
+                rows.get_mut(source as usize)
+                    .into_iter()
+                    .for_each(|row| row.push(Scored { index: target, score }));
             }
         }
         rows.par_iter_mut().for_each(|row| row.sort_by(best_first));
@@ -245,14 +246,17 @@ mod tests {
     #[test]
     fn items_are_recalled_by_similarity_times_weight_and_refused_ones_leave_room() {
         let mut sums = Accumulator::new(3);
-        let recall = |sums: &mut Accumulator, k| recall_from_neighbors(&[(0, 2.0), (1, 0.1)], &small(), sums, k, |item| item != 1);
+        let recall = |sums: &mut Accumulator, k| {
+            recall_from_neighbors(&[(0, 2.0), (1, 0.1)], &small(), sums, k, |item| item != 1)
+        };
         assert_eq!(recall(&mut sums, 1), list(&[(2, 0.6)]));
         assert_eq!(recall(&mut sums, 9), list(&[(2, 0.6)]), "nothing is left over from the first time");
     }
 
     #[test]
     fn similar_users_vote_with_their_items() {
-        let interactions = Interactions::from_triples(2, 3, vec![(0, 0, 1.0), (0, 1, 1.0), (1, 1, 2.0), (1, 2, 1.0)]);
+        let interactions =
+            Interactions::from_triples(2, 3, vec![(0, 0, 1.0), (0, 1, 1.0), (1, 1, 2.0), (1, 2, 1.0)]);
         let mut sums = Accumulator::new(3);
         let found = recall_from_similar_users(&[(0, 0.5), (1, 0.25)], &interactions, &mut sums, 3, |_| true);
         assert_eq!(found, list(&[(1, 1.0), (0, 0.5), (2, 0.25)]));

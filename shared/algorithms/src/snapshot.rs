@@ -1,7 +1,7 @@
 //! Named tensors and a description in one file: how models travel and are kept.
 //!
 //! The form is safetensors (a JSON header, then the tensors, aligned), so any tool that reads those can look inside. The
-//! header's metadata hold our own: what it is (`ulex.kind`), the version of the form, the description, and a SHA-256 over
+//! header's metadata hold our own under `ulex`: what it is, the version of the form, the description, and a SHA-256 over
 //! all of it, the tensors in chunks, which is verified in parallel before anything is used.
 //!
 //! # Failure
@@ -13,14 +13,26 @@ use std::fmt::Write as _;
 
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
 /// Version of the form; raised when an old reader could misread a new file.
 pub const VERSION: u32 = 1;
+/// Where our own part of the header stands.
+const LABEL: &str = "ulex";
 /// Bytes of one chunk of the digest.
 const CHUNK: usize = 4 << 20;
+
+/// Our own part of the header.
+#[derive(Serialize, Deserialize)]
+struct Label {
+    kind: String,
+    version: u32,
+    digest: String,
+    description: String,
+}
 
 /// Why bytes are no snapshot.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -98,12 +110,11 @@ impl SnapshotWriter {
         let description = description.to_string();
         let tensors = self.tensors.iter().map(|(name, _, _, bytes)| (name.as_str(), &bytes[..]));
         let digest = digest(kind, &description, tensors);
-        let metadata = HashMap::from([
-            ("ulex.kind".to_owned(), kind.to_owned()),
-            ("ulex.version".to_owned(), VERSION.to_string()),
-            ("ulex.digest".to_owned(), digest),
-            ("ulex.description".to_owned(), description),
-        ]);
+        let label = Label { kind: kind.to_owned(), version: VERSION, digest, description };
+        let label =
+            serde_json::to_string(&label).map_err(|reason| SnapshotError::Malformed(reason.to_string()))?;
+        // One entry: several would stand in another order every time.
+        let metadata = HashMap::from([(LABEL.to_owned(), label)]);
         let malformed = |reason: safetensors::SafeTensorError| SnapshotError::Malformed(reason.to_string());
         let mut views = Vec::with_capacity(self.tensors.len());
         for (name, dtype, shape, bytes) in &self.tensors {
@@ -152,18 +163,21 @@ impl<'a> Snapshot<'a> {
         let malformed = |reason: safetensors::SafeTensorError| SnapshotError::Malformed(reason.to_string());
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(malformed)?;
         let metadata = header.metadata().clone().unwrap_or_default();
-        let field = |name: &str| metadata.get(name).cloned().unwrap_or_default();
+        let label =
+            metadata.get(LABEL).ok_or_else(|| SnapshotError::Malformed("it has no label".to_owned()))?;
+        let label: Label =
+            serde_json::from_str(label).map_err(|reason| SnapshotError::Malformed(reason.to_string()))?;
         let expect = |expected: String, found: String| {
             if expected == found { Ok(()) } else { Err(SnapshotError::Unexpected { expected, found }) }
         };
-        expect(format!("kind {kind}"), format!("kind {}", field("ulex.kind")))?;
-        expect(format!("version {VERSION}"), format!("version {}", field("ulex.version")))?;
+        expect(format!("kind {kind}"), format!("kind {}", label.kind))?;
+        expect(format!("version {VERSION}"), format!("version {}", label.version))?;
         let tensors = SafeTensors::deserialize(bytes).map_err(malformed)?;
         let mut named = tensors.tensors();
         named.sort_by(|a, b| a.0.cmp(&b.0));
-        let text = field("ulex.description");
+        let text = label.description;
         let found = digest(kind, &text, named.iter().map(|(name, view)| (name.as_str(), view.data())));
-        if found != field("ulex.digest") {
+        if found != label.digest {
             return Err(SnapshotError::Damaged);
         }
         let description = serde_json::from_str(&text);

@@ -248,7 +248,11 @@ impl CatalogueView<'_> {
 
     /// Slots that may be shown, newest first; of one time, the one that came last first.
     pub fn newest<'a>(&'a self, eligibility: &'a Eligibility) -> impl Iterator<Item = u32> + 'a {
-        self.inner.newest.iter().map(|&(_, Reverse(slot))| slot).filter(|&slot| self.is_eligible(slot, eligibility))
+        self.inner
+            .newest
+            .iter()
+            .map(|&(_, Reverse(slot))| slot)
+            .filter(|&slot| self.is_eligible(slot, eligibility))
     }
 
     /// Categories of existing items with the number of items, largest first, ties by name.

@@ -46,7 +46,12 @@ struct Inner {
 impl Recommender {
     /// Starts without models and with an empty catalogue; see [`Catalogue::load`] and [`Recommender::use_models`].
     #[must_use]
-    pub fn new(data: Arc<dyn DataStore>, cache: Arc<dyn CacheStore>, plan: Plan, clock_error: Duration) -> Self {
+    pub fn new(
+        data: Arc<dyn DataStore>,
+        cache: Arc<dyn CacheStore>,
+        plan: Plan,
+        clock_error: Duration,
+    ) -> Self {
         let inner = Inner {
             data,
             cache,
@@ -255,13 +260,15 @@ impl Recommender {
         query: &ListQuery,
     ) -> Result<Vec<ScoredId>, RecommendError> {
         let plan = self.plan();
-        let name = pick(name, &plan.item_to_item, "item-to-item", "item-to-item recommendation is not enabled")?;
+        let name =
+            pick(name, &plan.item_to_item, "item-to-item", "item-to-item recommendation is not enabled")?;
         let met = self.met(reader).await?;
         let Some(live) = self.live() else { return Ok(Vec::new()) };
         let view = self.inner.catalogue.view();
         let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
         let Some(index) = live.index_of(&view, item.as_str()) else { return Ok(Vec::new()) };
-        let (items, scores) = live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.row(index));
+        let (items, scores) =
+            live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.row(index));
         let shown = items
             .iter()
             .zip(scores)
@@ -283,14 +290,20 @@ impl Recommender {
         query: &ListQuery,
     ) -> Result<Vec<ScoredId>, RecommendError> {
         let plan = self.plan();
-        let name = pick(name, &plan.user_to_user, "user-to-user", "user-to-user recommendation is not enabled")?;
+        let name =
+            pick(name, &plan.user_to_user, "user-to-user", "user-to-user recommendation is not enabled")?;
         let Some(live) = self.live() else { return Ok(Vec::new()) };
         let known = live.set.users.index(user.as_str());
         let liked = match known {
             Some(_) => (Vec::new(), Vec::new()),
             None => self.liked(user, &live).await?,
         };
-        let found = live.set.similar_users(name, known, (&liked.0, &liked.1), plan.cache_size.max(query.depth().min(1_000)));
+        let found = live.set.similar_users(
+            name,
+            known,
+            (&liked.0, &liked.1),
+            plan.cache_size.max(query.depth().min(1_000)),
+        );
         let scored = found.into_iter().map(|entry| ScoredId {
             id: live.set.users.id(entry.index).into(),
             score: f64::from(entry.score),
@@ -305,10 +318,12 @@ impl Recommender {
     /// [`RecommendError::Disabled`] if no item-to-item recommender is configured.
     pub fn session(&self, rows: &[Feedback], query: &ListQuery) -> Result<Vec<ScoredId>, RecommendError> {
         let plan = self.plan();
-        let name = pick(None, &plan.item_to_item, "item-to-item", "item-to-item recommendation is not enabled")?;
+        let name =
+            pick(None, &plan.item_to_item, "item-to-item", "item-to-item recommendation is not enabled")?;
         let rows: Vec<Feedback> =
             rows.iter().map(|row| Feedback { updated: row.timestamp, ..row.clone() }).collect();
-        let history = History::new(&rows, &plan.types, &TypeScales::default(), Timestamp::from_nanos(i64::MAX));
+        let history =
+            History::new(&rows, &plan.types, &TypeScales::default(), Timestamp::from_nanos(i64::MAX));
         let live = self.live();
         let view = self.inner.catalogue.view();
         let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
@@ -387,7 +402,8 @@ impl Recommender {
     fn compute(&self, user: &UserId, rows: &[Feedback], query: &ListQuery, now: Timestamp) -> Made {
         let categories = query.categories();
         self.with_inputs(user, rows, categories, now, |inputs, workspace| {
-            let kept = if inputs.plan.cached_lists && categories.is_empty() { inputs.plan.cache_size } else { 0 };
+            let kept =
+                if inputs.plan.cached_lists && categories.is_empty() { inputs.plan.cache_size } else { 0 };
             let list = recommend(inputs, query.depth().max(kept), workspace);
             let entry = (kept > 0).then(|| UserEntry {
                 model_set: inputs.live.map_or_else(String::new, |live| live.set.id().to_owned()),
@@ -437,7 +453,9 @@ impl Recommender {
         let plan = self.plan();
         let history = History::new(&rows, &plan.types, &live.scales, Timestamp::now());
         let known = history.liked.iter();
-        Ok(known.filter_map(|liked| Some((live.set.items.index(liked.item.as_str())?, liked.weight))).collect())
+        Ok(known
+            .filter_map(|liked| Some((live.set.items.index(liked.item.as_str())?, liked.weight)))
+            .collect())
     }
 
     /// Items a reader has met, up to the allowed error of clocks.

@@ -53,8 +53,8 @@ pub use problem::{Problem, SettingsError};
 pub use quota::Quota;
 pub use recommend::{
     Collaborative, CollaborativeType, DataSource, External, ItemToItem, ItemToItemType, NonPersonalized,
-    Ranker, RankerType, Recommend, RecommenderName, Replacement, RerankerApi, UnknownRecommender,
-    UserToUser, UserToUserType,
+    Ranker, RankerType, Recommend, RecommenderName, Replacement, RerankerApi, UnknownRecommender, UserToUser,
+    UserToUserType,
 };
 pub use secret::{MASK, Secret, StoreUrl};
 pub use server::Server;

@@ -295,3 +295,6 @@ fn set(texts: &mut Vec<Box<str>>, index: u32, text: String) {
     }
     texts[index] = text.into_boxed_str();
 }
+
+#[cfg(test)]
+mod tests;

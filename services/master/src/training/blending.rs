@@ -60,9 +60,10 @@ fn example(
         eligibility: &eligibility,
     };
     let candidates = recall(&inputs, workspace);
-    let relevant = candidates.slots.iter().map(|&slot| {
-        live.index(slot).is_some_and(|index| wanted.binary_search(&index).is_ok())
-    });
+    let relevant = candidates
+        .slots
+        .iter()
+        .map(|&slot| live.index(slot).is_some_and(|index| wanted.binary_search(&index).is_ok()));
     let example = BlendExample {
         scores: candidates.scores.clone(),
         relevant: relevant.collect(),

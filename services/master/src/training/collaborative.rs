@@ -53,25 +53,32 @@ impl Recipe {
     /// # Errors
     ///
     /// [`CycleError::Failed`] with the model's own reason.
-    pub fn fit(&self, liked: &Interactions, seed: u64, cancel: &CancelFlag) -> Result<Collaborative, CycleError> {
-        let failed = |reason: &dyn std::fmt::Display| CycleError::Failed(format!("{}: {reason}", self.name()));
+    pub fn fit(
+        &self,
+        liked: &Interactions,
+        seed: u64,
+        cancel: &CancelFlag,
+    ) -> Result<Collaborative, CycleError> {
+        let failed =
+            |reason: &dyn std::fmt::Display| CycleError::Failed(format!("{}: {reason}", self.name()));
         match self {
             Self::Als(params) => {
                 let params = AlsParams { seed, ..*params };
                 let model = params.check().and_then(|checked| checked.fit(liked, cancel));
                 let model = model.map_err(|reason| failed(&reason))?;
-                let factors = Factors::new("als", model, params.objective).map_err(|reason| failed(&reason))?;
+                let factors =
+                    Factors::new("als", model, params.objective).map_err(|reason| failed(&reason))?;
                 Ok(Collaborative::Factors(factors))
             }
             Self::Bpr(params) => {
-                let params = BprParams { seed, ..params.clone() };
+                let params = BprParams { seed, ..*params };
                 let model = params.check().and_then(|checked| checked.fit(liked, cancel));
                 let model = model.map_err(|reason| failed(&reason))?;
                 let factors = Factors::new("bpr", model, BPR_FOLD_IN).map_err(|reason| failed(&reason))?;
                 Ok(Collaborative::Factors(factors))
             }
             Self::Ease(params) => {
-                let weights = params.clone().check().and_then(|checked| checked.fit(liked));
+                let weights = (*params).check().and_then(|checked| checked.fit(liked));
                 Ok(Collaborative::Linear(weights.map_err(|reason| failed(&reason))?))
             }
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde_json::Value;
-use ulex_algorithms::click_through::{Facts, FeatureRows, FeatureSpace, FeatureSpaceBuilder, Side};
 use ulex_algorithms::click_through::Value as FeatureValue;
+use ulex_algorithms::click_through::{Facts, FeatureRows, FeatureSpace, FeatureSpaceBuilder, Side};
 use ulex_algorithms::dictionary::Dictionary;
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::similarity::tags::tag_neighbors;
@@ -54,19 +54,16 @@ impl Content {
         let items: Vec<Option<Item>> =
             (0..table.items.len() as u32).into_par_iter().map(|index| table.item(index)).collect();
         for known in &recommend.item_to_item {
-            let labels = |column: Option<&Expression>| -> Vec<Labels> {
-                let of = |item: &Option<Item>| {
-                    item.as_ref().map_or_else(Vec::new, |item| match column {
-                        None => labels_of(&item.labels),
-                        Some(column) => evaluated(column, &Environment { item: Some(item), ..environment(now) }),
-                    })
-                };
-                items.par_iter().map(of).collect()
-            };
             let by_tags = matches!(known.kind, ItemToItemType::Tags | ItemToItemType::Auto);
             if by_tags || known.kind == ItemToItemType::Embedding {
                 let column = compiled(known.column.as_deref(), Scope::Item);
-                content.items.insert(known.name.clone(), Arc::new(alike(&labels(column.as_ref()), by_tags, k)));
+                let labels = |item: &Item| match &column {
+                    None => labels_of(&item.labels),
+                    Some(column) => evaluated(column, &Environment { item: Some(item), ..environment(now) }),
+                };
+                content
+                    .items
+                    .insert(known.name.clone(), Arc::new(alike(&labels_each(&items, labels), by_tags, k)));
             }
         }
         let users: Vec<Option<User>> =
@@ -75,14 +72,13 @@ impl Content {
             let by_tags = matches!(known.kind, UserToUserType::Tags | UserToUserType::Auto);
             if by_tags || known.kind == UserToUserType::Embedding {
                 let column = compiled(known.column.as_deref(), Scope::User);
-                let of = |user: &Option<User>| {
-                    user.as_ref().map_or_else(Vec::new, |user| match &column {
-                        None => labels_of(&user.labels),
-                        Some(column) => evaluated(column, &Environment { user: Some(user), ..environment(now) }),
-                    })
+                let labels = |user: &User| match &column {
+                    None => labels_of(&user.labels),
+                    Some(column) => evaluated(column, &Environment { user: Some(user), ..environment(now) }),
                 };
-                let labels: Vec<Labels> = users.par_iter().map(of).collect();
-                content.users.insert(known.name.clone(), Arc::new(alike(&labels, by_tags, k)));
+                content
+                    .users
+                    .insert(known.name.clone(), Arc::new(alike(&labels_each(&users, labels), by_tags, k)));
             }
         }
         content.encode(&users, &items);
@@ -122,6 +118,11 @@ impl Content {
         self.user_rows = user_rows;
         self.item_rows = item_rows;
     }
+}
+
+/// The labels of each that exists.
+fn labels_each<T: Sync>(all: &[Option<T>], labels: impl Fn(&T) -> Labels + Sync) -> Vec<Labels> {
+    all.par_iter().map(|one| one.as_ref().map_or_else(Vec::new, &labels)).collect()
 }
 
 fn environment<'a>(now: Timestamp) -> Environment<'a> {

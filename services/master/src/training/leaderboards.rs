@@ -42,8 +42,10 @@ impl<'a> Boards<'a> {
             return Ok(Vec::new());
         }
         let rows = ItemRows::new(self.cycle);
-        let items: Vec<Option<Item>> =
-            (0..self.cycle.table.items.len() as u32).into_par_iter().map(|index| self.cycle.table.item(index)).collect();
+        let items: Vec<Option<Item>> = (0..self.cycle.table.items.len() as u32)
+            .into_par_iter()
+            .map(|index| self.cycle.table.item(index))
+            .collect();
         configured.iter().map(|board| self.evaluate(board, &items, &rows)).collect()
     }
 
@@ -71,7 +73,12 @@ impl<'a> Boards<'a> {
                     Err(reason) => return Some(Err(reason.to_string())),
                 }
             }
-            Some(score.evaluate_number(&environment).map(|score| (index as u32, score)).map_err(|r| r.to_string()))
+            Some(
+                score
+                    .evaluate_number(&environment)
+                    .map(|score| (index as u32, score))
+                    .map_err(|r| r.to_string()),
+            )
         };
         let evaluated: Vec<Result<(u32, f64), String>> =
             items.par_iter().enumerate().filter_map(evaluate).collect();
@@ -79,12 +86,12 @@ impl<'a> Boards<'a> {
         if let Some(first) = failed.clone().next() {
             warn!(leaderboard = board.name, items = failed.count(), first, "items could not be scored");
         }
-        let scored = evaluated.into_iter().filter_map(Result::ok).collect();
-        Ok(self.cut(&board.name, scored, items))
+        let scored: Vec<(u32, f64)> = evaluated.into_iter().filter_map(Result::ok).collect();
+        Ok(self.cut(&board.name, &scored, items))
     }
 
     /// The best overall and the best of each category.
-    fn cut(&self, name: &str, scored: Vec<(u32, f64)>, items: &[Option<Item>]) -> Leaderboard {
+    fn cut(&self, name: &str, scored: &[(u32, f64)], items: &[Option<Item>]) -> Leaderboard {
         let k = self.cycle.settings.plan.cache_size;
         let mut overall = TopK::new(k);
         let mut categories: FxHashMap<&str, TopK> = FxHashMap::default();
@@ -117,9 +124,7 @@ impl<'a> Boards<'a> {
         entries.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
         entries.truncate(self.cycle.settings.plan.cache_size * 2);
         let configured = self.cycle.settings.settings.recommend.non_personalized.iter();
-        configured
-            .map(|board| Leaderboard { name: board.name.clone(), entries: entries.clone() })
-            .collect()
+        configured.map(|board| Leaderboard { name: board.name.clone(), entries: entries.clone() }).collect()
     }
 }
 
@@ -139,7 +144,8 @@ impl ItemRows {
             table.rows.timestamp[row] <= cycle.now
                 && types.signal(name, f64::from(table.rows.value[row])) == Signal::Positive
         };
-        let wanted: Vec<u32> = (0..table.rows.len()).filter(|&row| positive(row)).map(|row| row as u32).collect();
+        let wanted: Vec<u32> =
+            (0..table.rows.len()).filter(|&row| positive(row)).map(|row| row as u32).collect();
         let mut offsets = vec![0_u32; table.items.len() + 1];
         for &row in &wanted {
             offsets[table.rows.item[row as usize] as usize + 1] += 1;

@@ -131,7 +131,8 @@ impl<'a> TestBed<'a> {
     /// The liked items of `part`, ascending.
     #[must_use]
     pub fn wanted(&self, span: std::ops::Range<usize>, part: Part) -> Vec<u32> {
-        let liked = span.filter(|&pair| self.parts[pair] == part && self.pairs[pair].signal == Signal::Positive);
+        let liked =
+            span.filter(|&pair| self.parts[pair] == part && self.pairs[pair].signal == Signal::Positive);
         let mut items: Vec<u32> = liked.map(|pair| self.pairs[pair].item).collect();
         items.sort_unstable();
         items
@@ -139,7 +140,13 @@ impl<'a> TestBed<'a> {
 
     /// Makes the list of every test user, as the pipeline or as one source alone, and measures it.
     #[must_use]
-    pub fn evaluate(&self, live: Option<&Live>, plan: &Plan, source: Option<&Source>, _now: Timestamp) -> Measured {
+    pub fn evaluate(
+        &self,
+        live: Option<&Live>,
+        plan: &Plan,
+        source: Option<&Source>,
+        _now: Timestamp,
+    ) -> Measured {
         let spans: Vec<_> = self.users_with(Part::Test).collect();
         let eligibility = Eligibility::any();
         let evaluate = |workspace: &mut Workspace, span: &std::ops::Range<usize>| {
@@ -153,10 +160,8 @@ impl<'a> TestBed<'a> {
                 None => recommend(&inputs, CUTOFF, workspace),
                 Some(source) => single(&inputs, source, CUTOFF, workspace),
             };
-            let items: Vec<u32> = list
-                .iter()
-                .filter_map(|place| self.table.items.index(view.id(place.slot)))
-                .collect();
+            let items: Vec<u32> =
+                list.iter().filter_map(|place| self.table.items.index(view.id(place.slot))).collect();
             measure(&items, self.test.row(user as usize).0, CUTOFF)
         };
         Measured(spans.par_iter().map_init(Workspace::default, evaluate).collect())

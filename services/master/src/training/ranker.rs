@@ -91,7 +91,8 @@ fn learn(
     let judged_on = if valid.is_empty() { &train } else { &valid };
     let calibration = Calibration::platt(&fitted.model.predict(judged_on), judged_on.labels());
     let auc = fitted.epochs.get(fitted.best_epoch.saturating_sub(1)).map_or(0.0, |report| report.auc);
-    let recipe = RankerRecipe { params: FmParams { epochs: fitted.best_epoch.max(1), ..params.clone() }, auc };
+    let recipe =
+        RankerRecipe { params: FmParams { epochs: fitted.best_epoch.max(1), ..params.clone() }, auc };
     let ranker = Ranker::new(fitted.model, calibration, &content.item_rows);
     let model = RankerModel {
         layout: space.layout().clone(),

@@ -56,9 +56,8 @@ impl Signals {
             scales.weight(name, f64::from(value))
         };
         let rows = &table.rows;
-        let exists = |texts: &[Box<str>], index: u32| {
-            texts.get(index as usize).is_some_and(|text| !text.is_empty())
-        };
+        let exists =
+            |texts: &[Box<str>], index: u32| texts.get(index as usize).is_some_and(|text| !text.is_empty());
         let mut pairs: Vec<Pair> = Vec::with_capacity(rows.len());
         for row in 0..rows.len() {
             let (user, item) = (rows.user[row], rows.item[row]);
@@ -96,7 +95,11 @@ impl Signals {
 /// The liked ones of some pairs as a matrix of weights.
 pub fn liked<'a>(pairs: impl Iterator<Item = &'a Pair>, n_users: usize, n_items: usize) -> Interactions {
     let positive = pairs.filter(|pair| pair.signal == Signal::Positive);
-    Interactions::from_triples(n_users, n_items, positive.map(|pair| (pair.user, pair.item, pair.weight)).collect())
+    Interactions::from_triples(
+        n_users,
+        n_items,
+        positive.map(|pair| (pair.user, pair.item, pair.weight)).collect(),
+    )
 }
 
 fn type_name(table: &Table, kind: u16) -> &str {
@@ -116,6 +119,7 @@ fn scales(table: &Table, reading: &Reading<'_>) -> TypeScales {
         let middle = values.len() / 2;
         *values.select_nth_unstable_by(middle, f32::total_cmp).1
     };
-    let scales = values.iter_mut().map(|(&kind, values)| (SmolStr::new(type_name(table, kind)), median(values)));
+    let scales =
+        values.iter_mut().map(|(&kind, values)| (SmolStr::new(type_name(table, kind)), median(values)));
     TypeScales(scales.collect())
 }

@@ -208,7 +208,9 @@ mod tests {
     #[test]
     fn platt_finds_the_scale_and_the_base_rate() {
         let (logits, labels) = too_sure();
-        let Calibration::Platt { slope, intercept } = Calibration::platt(&logits, &labels) else { panic!("one class") };
+        let Calibration::Platt { slope, intercept } = Calibration::platt(&logits, &labels) else {
+            panic!("one class")
+        };
         assert!((slope - 0.5).abs() < 0.02 && (intercept + 1.0).abs() < 0.05, "{slope} {intercept}");
     }
 
@@ -216,7 +218,8 @@ mod tests {
     fn calibration_lowers_the_calibration_error() {
         let (logits, labels) = too_sure();
         let error = |calibration: &Calibration| {
-            let probabilities: Vec<f32> = logits.iter().map(|&logit| calibration.probability(logit)).collect();
+            let probabilities: Vec<f32> =
+                logits.iter().map(|&logit| calibration.probability(logit)).collect();
             expected_calibration_error(&probabilities, &labels, 20)
         };
         let before = error(&Calibration::Identity);

@@ -32,16 +32,17 @@
 //! Click-Through Rate Prediction in Display Advertising", WWW 2018. Dropout on the pooled pairs as in X. He, T.-S. Chua,
 //! "Neural Factorization Machines", SIGIR 2017.
 
+use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use rand::seq::SliceRandom;
-use rand::SeedableRng;
 use rand_distr::{Distribution, Normal};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::calibration::{area_under_curve, mean_log_loss};
-use super::gradient::{Table, Trainer, axpy, dot};
+use super::fold::Fold;
+use super::gradient::{Table, Trainer};
 use super::samples::{FeatureRows, Layout, Samples};
 use crate::progress::Progress;
 
@@ -109,13 +110,13 @@ impl Default for FmParams {
     fn default() -> Self {
         Self {
             factors: 16,
-            epochs: 30,
+            epochs: 60,
             batch: 1024,
             learning_rate: 0.003,
-            decay: 0.01,
-            dropout: 0.0,
+            decay: 0.3,
+            dropout: 0.3,
             initial_spread: 0.01,
-            field_weights: false,
+            field_weights: true,
             min_count: 2,
             patience: 3,
             seed: 0,
@@ -137,10 +138,20 @@ impl FmParams {
             ("epochs", "at least 1", self.epochs as f32, at_least_one(self.epochs)),
             ("batch", "at least 1", self.batch as f32, at_least_one(self.batch)),
             ("patience", "at least 1", self.patience as f32, at_least_one(self.patience)),
-            ("learning_rate", "above 0, at most 1", self.learning_rate, self.learning_rate > 0.0 && self.learning_rate <= 1.0),
+            (
+                "learning_rate",
+                "above 0, at most 1",
+                self.learning_rate,
+                self.learning_rate > 0.0 && self.learning_rate <= 1.0,
+            ),
             ("decay", "at least 0 and finite", self.decay, not_negative(self.decay)),
             ("dropout", "at least 0 and below 1", self.dropout, (0.0..1.0).contains(&self.dropout)),
-            ("initial_spread", "at least 0 and finite", self.initial_spread, not_negative(self.initial_spread)),
+            (
+                "initial_spread",
+                "at least 0 and finite",
+                self.initial_spread,
+                not_negative(self.initial_spread),
+            ),
         ];
         match ranges.into_iter().find(|&(_, _, _, sound)| !sound) {
             None => Ok(()),
@@ -199,7 +210,8 @@ impl FactorizationMachine {
         for (field, _) in merged.iter().zip(&dense).filter(|&(_, &is_dense)| is_dense) {
             interactions[usize::from(*field) * (n_fields + 1)] = 0.0;
         }
-        let field_of = layout.field_of_features().into_iter().map(|field| merged[usize::from(field)]).collect();
+        let field_of =
+            layout.field_of_features().into_iter().map(|field| merged[usize::from(field)]).collect();
         let table = Table::zeros(layout.n_features(), factors + 1);
         Self { factors, bias: 0.0, table, field_of, n_fields, interactions }
     }
@@ -239,7 +251,12 @@ impl FactorizationMachine {
     /// # Errors
     ///
     /// [`FmError::Inconsistent`] if lengths do not match the layout or a value is not finite.
-    pub fn from_parts(layout: &Layout, rows: &[f32], interactions: &[f32], bias: f32) -> Result<Self, FmError> {
+    pub fn from_parts(
+        layout: &Layout,
+        rows: &[f32],
+        interactions: &[f32],
+        bias: f32,
+    ) -> Result<Self, FmError> {
         let features = layout.n_features();
         let width = rows.len().checked_div(features).unwrap_or(2);
         if width < 2 || width * features != rows.len() {
@@ -300,122 +317,7 @@ impl FactorizationMachine {
 
     /// An empty sum over features.
     pub(super) fn fold(&self) -> Fold {
-        Fold {
-            linear: 0.0,
-            sums: vec![0.0; self.n_fields * self.factors],
-            squares: vec![0.0; self.factors],
-            factors: self.factors,
-        }
-    }
-}
-
-/// Sums over a set of features: everything the logit needs of them.
-#[derive(Clone, Debug)]
-pub(super) struct Fold {
-    pub(super) linear: f32,
-    /// `z_f`, fields × factors.
-    pub(super) sums: Vec<f32>,
-    /// `Σ_i r_ff v_i² x_i²` per factor.
-    squares: Vec<f32>,
-    factors: usize,
-}
-
-impl Fold {
-    pub(super) fn clear(&mut self) {
-        self.linear = 0.0;
-        self.sums.fill(0.0);
-        self.squares.fill(0.0);
-    }
-
-    pub(super) fn add_sample(&mut self, model: &FactorizationMachine, samples: &Samples, sample: usize) {
-        for (table, row) in samples.parts(sample) {
-            self.add_row(model, table, row);
-        }
-    }
-
-    pub(super) fn add_row(&mut self, model: &FactorizationMachine, table: &FeatureRows, row: usize) {
-        let (features, values) = table.row(row);
-        for (&feature, &value) in features.iter().zip(values) {
-            self.add(model, feature, value);
-        }
-        for block in table.dense() {
-            let field = usize::from(model.field_of[block.first_feature as usize]);
-            let sums = &mut self.sums[field * self.factors..(field + 1) * self.factors];
-            for (dimension, &value) in block.row(row).iter().enumerate() {
-                let parameters = model.table.row(block.first_feature + dimension as u32);
-                self.linear += parameters[self.factors] * value;
-                axpy(value, &parameters[..self.factors], sums);
-            }
-        }
-    }
-
-    /// Replaces the sums by those of one row; returns its logit without the bias, as if there were nothing else.
-    pub(super) fn one(&mut self, model: &FactorizationMachine, rows: &FeatureRows, row: usize, pulls: &mut [f32]) -> f32 {
-        self.clear();
-        self.add_row(model, rows, row);
-        self.pulls(model, pulls);
-        self.score(pulls, None)
-    }
-
-    /// `z` of one field.
-    pub(super) fn field(&self, field: u16) -> &[f32] {
-        &self.sums[usize::from(field) * self.factors..][..self.factors]
-    }
-
-    #[inline]
-    fn add(&mut self, model: &FactorizationMachine, feature: u32, value: f32) {
-        let field = usize::from(model.field_of[feature as usize]);
-        let own = model.interactions[field * (model.n_fields + 1)] * value * value;
-        let parameters = model.table.row(feature);
-        self.linear += parameters[self.factors] * value;
-        let sums = &mut self.sums[field * self.factors..(field + 1) * self.factors];
-        for ((sum, square), v) in sums.iter_mut().zip(&mut self.squares).zip(parameters) {
-            *sum += value * v;
-            *square += own * v * v;
-        }
-    }
-
-    /// `Σ_g r_fg z_g` of every field `f`.
-    pub(super) fn pulls(&self, model: &FactorizationMachine, out: &mut [f32]) {
-        let n = model.n_fields;
-        for (pull, weights) in out.chunks_exact_mut(self.factors).zip(model.interactions.chunks_exact(n)) {
-            pull.fill(0.0);
-            for (&weight, sum) in weights.iter().zip(self.sums.chunks_exact(self.factors)) {
-                axpy(weight, sum, pull);
-            }
-        }
-    }
-
-    /// The logit without the bias; `mask` multiplies every factor's part.
-    pub(super) fn score(&self, pulls: &[f32], mask: Option<&[f32]>) -> f32 {
-        let pairs = match mask {
-            None => dot(&self.sums, pulls) - self.squares.iter().sum::<f32>(),
-            Some(mask) => {
-                let fields = self.sums.chunks_exact(self.factors).zip(pulls.chunks_exact(self.factors));
-                let masked = fields.map(|(sum, pull)| {
-                    sum.iter().zip(pull).zip(mask).map(|((sum, pull), mask)| sum * pull * mask).sum::<f32>()
-                });
-                masked.sum::<f32>() - dot(&self.squares, mask)
-            }
-        };
-        self.linear + 0.5 * pairs
-    }
-
-    /// Adds `error · z_f·z_g` to every pair of different fields.
-    pub(super) fn add_field_gradient(&self, error: f32, mask: Option<&[f32]>, out: &mut [f32]) {
-        let n = self.sums.len() / self.factors;
-        let mut masked = vec![0.0; self.factors];
-        for (f, sum) in self.sums.chunks_exact(self.factors).enumerate() {
-            masked.copy_from_slice(sum);
-            if let Some(mask) = mask {
-                masked.iter_mut().zip(mask).for_each(|(sum, mask)| *sum *= mask);
-            }
-            for (g, other) in self.sums.chunks_exact(self.factors).enumerate().skip(f + 1) {
-                let gradient = error * dot(&masked, other);
-                out[f * n + g] += gradient;
-                out[g * n + f] += gradient;
-            }
-        }
+        Fold::new(self.n_fields, self.factors)
     }
 }
 
@@ -456,7 +358,8 @@ pub fn fit(
             break;
         }
         let logits = model.predict(valid);
-        let (auc, log_loss) = (area_under_curve(&logits, valid.labels()), mean_log_loss(&logits, valid.labels()));
+        let (auc, log_loss) =
+            (area_under_curve(&logits, valid.labels()), mean_log_loss(&logits, valid.labels()));
         epochs.push(EpochReport { epoch, train_loss: loss / train.len() as f64, auc, log_loss });
         if valid.is_empty() || best.as_ref().is_none_or(|&(best, _, _)| auc > best) {
             best = Some((auc, epoch, model.clone()));
@@ -473,8 +376,11 @@ pub fn fit(
 /// Sparse features in fewer than `min_count` samples.
 fn rare_features(layout: &Layout, train: &Samples, min_count: u32) -> Vec<bool> {
     let dense = layout.dense_fields();
-    let mut counts: Vec<u32> =
-        layout.field_of_features().into_iter().map(|field| if dense[usize::from(field)] { min_count } else { 0 }).collect();
+    let mut counts: Vec<u32> = layout
+        .field_of_features()
+        .into_iter()
+        .map(|field| if dense[usize::from(field)] { min_count } else { 0 })
+        .collect();
     for sample in 0..train.len() {
         for (feature, _) in train.entries(sample) {
             counts[feature as usize] = counts[feature as usize].saturating_add(1);
@@ -483,7 +389,12 @@ fn rare_features(layout: &Layout, train: &Samples, min_count: u32) -> Vec<bool> 
     counts.into_iter().map(|count| count < min_count).collect()
 }
 
-fn initial(layout: &Layout, params: &FmParams, frozen: &[bool], random: &mut ChaCha8Rng) -> FactorizationMachine {
+fn initial(
+    layout: &Layout,
+    params: &FmParams,
+    frozen: &[bool],
+    random: &mut ChaCha8Rng,
+) -> FactorizationMachine {
     let mut model = FactorizationMachine::zeros(layout, params.factors, params.field_weights);
     let normal = Normal::new(0.0, params.initial_spread).expect("spread is finite and not negative");
     for (feature, _) in frozen.iter().enumerate().filter(|&(_, &frozen)| !frozen) {

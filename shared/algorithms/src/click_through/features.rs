@@ -6,7 +6,7 @@
 //! | activity | 24 buckets, `log2` of the number of feedback rows | one if known |
 //! | age | 16 buckets, `log2` of days | one if known |
 //! | texts of a path | one per text seen at least twice | any number, of Euclidean length 1 together |
-//! | numbers | one per path, see [`scale`](super::scale) | any number |
+//! | numbers | one per path, scaled by median and quartiles (by `ln(1 + x)` if skewed) | any number |
 //! | vector of a path | one per dimension | projected by the machine |
 //!
 //! The [`MAX_TEXT_FIELDS`] most used paths have fields of their own, so the machine can weigh genres otherwise than
@@ -88,10 +88,12 @@ impl SideBuilder {
                 Some(sample) => sample.push(number),
                 None => self.numbers.entry(path.to_owned()).or_default().push(number),
             },
-            Value::Vector(vector) if vector.is_empty() => {}
+            Value::Vector([]) => {}
             Value::Vector(vector) => match self.vectors.get_mut(path) {
                 Some(lengths) => *lengths.entry(vector.len()).or_default() += 1,
-                None => *self.vectors.entry(path.to_owned()).or_default().entry(vector.len()).or_default() += 1,
+                None => {
+                    *self.vectors.entry(path.to_owned()).or_default().entry(vector.len()).or_default() += 1
+                }
             },
         }
     }
@@ -103,7 +105,8 @@ impl SideBuilder {
         let texts = self.number_texts(layout, name);
         let first_number = layout.push(&format!("{name} numbers"), self.numbers.len() as u32);
         let scales = self.numbers.into_iter().map(|(path, sample)| (path, sample.finish()));
-        let numbers = scales.zip(first_number..).map(|((path, scale), feature)| (path, (feature, scale))).collect();
+        let numbers =
+            scales.zip(first_number..).map(|((path, scale), feature)| (path, (feature, scale))).collect();
         let mut vectors = BTreeMap::new();
         for (path, dimensions) in most_used_vectors(&self.vectors) {
             let first = layout.push_dense(&format!("{name} vector {path}"), dimensions as u32);
@@ -142,7 +145,9 @@ impl SideBuilder {
 
 /// The vector paths in use with their most frequent length.
 fn most_used_vectors(vectors: &BTreeMap<String, BTreeMap<usize, u32>>) -> Vec<(String, usize)> {
-    let best = |lengths: &BTreeMap<usize, u32>| lengths.iter().map(|(&n, &count)| (count, n)).max().unwrap_or((0, 0));
+    let best = |lengths: &BTreeMap<usize, u32>| {
+        lengths.iter().map(|(&n, &count)| (count, n)).max().unwrap_or((0, 0))
+    };
     let mut paths: Vec<_> = vectors.iter().map(|(path, lengths)| (best(lengths), path)).collect();
     paths.sort_by_key(|&((count, _), path)| (std::cmp::Reverse(count), path));
     paths.truncate(MAX_VECTORS);
@@ -230,15 +235,19 @@ impl FeatureSpace {
             match value {
                 Value::Text(text) => {
                     write_key(&mut key, path, text);
-                    entries.extend(space.texts.dictionary.index(&key).map(|index| (space.texts.first + index, 1.0)));
+                    entries.extend(
+                        space.texts.dictionary.index(&key).map(|index| (space.texts.first + index, 1.0)),
+                    );
                 }
-                Value::Number(number) => numbers.extend(space.numbers.get(path).and_then(|(feature, scale)| {
-                    scale.apply(number).map(|value| (*feature, value))
-                })),
+                Value::Number(number) => numbers.extend(
+                    space
+                        .numbers
+                        .get(path)
+                        .and_then(|(feature, scale)| scale.apply(number).map(|value| (*feature, value))),
+                ),
                 Value::Vector(vector) => {
-                    if let Some(block) = space.vectors.keys().position(|other| other == path) {
-                        vectors[block] = Some(vector);
-                    }
+                    let slot = space.vectors.keys().zip(&mut vectors).find(|(other, _)| *other == path);
+                    slot.into_iter().for_each(|(_, slot)| *slot = Some(vector));
                 }
             }
         }
@@ -320,7 +329,8 @@ mod tests {
     #[test]
     fn texts_seen_once_and_ids_never_seen_are_left_out() {
         let space = space();
-        let labels = [("genre", Value::Text("once")), ("genre", Value::Text("war")), ("colour", Value::Text("war"))];
+        let labels =
+            [("genre", Value::Text("once")), ("genre", Value::Text("war")), ("colour", Value::Text("war"))];
         let known = row(&space, Facts { id: Some(1), ..Facts::default() }, &labels);
         assert_eq!(known.len(), 2, "id and one genre: {known:?}");
         assert_eq!(row(&space, Facts { id: Some(2), ..Facts::default() }, &labels).len(), 1);
@@ -328,7 +338,8 @@ mod tests {
 
     #[test]
     fn several_texts_have_length_one_together() {
-        let both = row(&space(), Facts::default(), &[("genre", Value::Text("war")), ("genre", Value::Text("love"))]);
+        let both =
+            row(&space(), Facts::default(), &[("genre", Value::Text("war")), ("genre", Value::Text("love"))]);
         let length: f32 = both.iter().map(|(_, value)| value * value).sum();
         assert!((length - 1.0).abs() < 1e-6 && both.len() == 2);
     }
@@ -341,7 +352,10 @@ mod tests {
         let labels = [("genre", Value::Text("war")), ("year", Value::Number(7.0)), vector];
         let names: Vec<&str> = space.layout().names().collect();
         let fields = space.layout().field_of_features();
-        let found: Vec<&str> = row(&space, facts, &labels).iter().map(|&(f, _)| names[usize::from(fields[f as usize])]).collect();
+        let found: Vec<&str> = row(&space, facts, &labels)
+            .iter()
+            .map(|&(f, _)| names[usize::from(fields[f as usize])])
+            .collect();
         assert_eq!(found, ["item id", "item activity", "item age", "item label genre", "item numbers"]);
         assert_eq!(space.layout().n_features(), fields.len());
     }

@@ -3,9 +3,9 @@
 //! # Parallel and deterministic
 //!
 //! A batch is worked on in two steps, each split in a way that does not depend on the number of threads:
-//! 1. *forward*: fixed chunks of [`CHUNK`] samples; every sample is computed on its own, what is summed over samples
+//! 1. *forward*: fixed chunks of 64 samples; every sample is computed on its own, what is summed over samples
 //!    (loss, bias, field weights) is summed within a chunk and the chunks are summed in order;
-//! 2. *backward*: the parameter table is cut into [`SHARDS`] shards (feature modulo `SHARDS`), each owned by one task
+//! 2. *backward*: the parameter table is cut into 16 shards (feature modulo 16), each owned by one task
 //!    that adds up the gradient of its features in sample order and then moves them.
 //!
 //! Only rows that occur in the batch are read or written: a batch costs `O(entries · factors)`, however many
@@ -129,7 +129,12 @@ pub(super) struct Trainer<'a> {
 }
 
 impl<'a> Trainer<'a> {
-    pub(super) fn new(params: &FmParams, model: &FactorizationMachine, samples: &'a Samples<'a>, frozen: Vec<bool>) -> Self {
+    pub(super) fn new(
+        params: &FmParams,
+        model: &FactorizationMachine,
+        samples: &'a Samples<'a>,
+        frozen: Vec<bool>,
+    ) -> Self {
         let width = model.factors() + 1;
         let shards = model.table.shards.iter().map(|values| ShardState {
             first: vec![0.0; values.len()],
@@ -169,12 +174,15 @@ impl<'a> Trainer<'a> {
             masks: &self.masks,
             scale,
         };
-        let own: Vec<f32> = (0..model.n_fields).map(|field| model.interactions[field * model.n_fields + field]).collect();
+        let own: Vec<f32> =
+            (0..model.n_fields).map(|field| model.interactions[field * model.n_fields + field]).collect();
         let (factors, fields) = (model.factors(), &model.field_of);
-        model.table.shards.par_iter_mut().zip(&mut self.shards).enumerate().for_each(|(shard, (values, state))| {
-            state.gather(&view, shard, &own, (factors, fields));
-            state.apply(values, factors + 1, &rate);
-        });
+        model.table.shards.par_iter_mut().zip(&mut self.shards).enumerate().for_each(
+            |(shard, (values, state))| {
+                state.gather(&view, shard, &own, (factors, fields));
+                state.apply(values, factors + 1, &rate);
+            },
+        );
         self.move_globals(model, &rate, scale);
         self.sums.iter().map(|sums| sums.loss).sum()
     }
@@ -185,10 +193,9 @@ impl<'a> Trainer<'a> {
             state.entries.clear();
         }
         for (sample, &id) in batch.iter().enumerate() {
-            for (feature, value) in self.samples.entries(id as usize) {
-                if self.frozen[feature as usize] {
-                    continue;
-                }
+            let learned =
+                self.samples.entries(id as usize).filter(|&(feature, _)| !self.frozen[feature as usize]);
+            for (feature, value) in learned {
                 let row = feature / SHARDS as u32;
                 let field = model.field_of[feature as usize];
                 let entry = Entry { row, sample: sample as u32, value, field };
@@ -325,21 +332,41 @@ impl ShardState {
         self.gather_dense(view, shard, width, (factors, field_of));
     }
 
-    fn gather_dense(&mut self, view: &BatchView, shard: usize, width: usize, (factors, field_of): (usize, &[u16])) {
+    fn gather_dense(
+        &mut self,
+        view: &BatchView,
+        shard: usize,
+        width: usize,
+        (factors, field_of): (usize, &[u16]),
+    ) {
         for (sample, &id) in view.batch.iter().enumerate() {
             let error = view.errors[sample] * view.scale;
             let blocks = view.samples.parts(id as usize);
-            for (block, row) in blocks.flat_map(|(table, row)| table.dense().iter().map(move |block| (block, row))) {
+            for (block, row) in
+                blocks.flat_map(|(table, row)| table.dense().iter().map(move |block| (block, row)))
+            {
                 let first = block.first_feature as usize;
                 let field = usize::from(field_of[first]);
                 let pull = &view.pulls[sample * width + field * factors..][..factors];
                 let skip = (SHARDS + shard - first % SHARDS) % SHARDS;
-                for (dimension, &value) in block.row(row).iter().enumerate().skip(skip).step_by(SHARDS) {
-                    let gradient = self.gradient(((first + dimension) / SHARDS) as u32, factors);
-                    axpy(error * value, pull, &mut gradient[..factors]);
-                    gradient[factors] += error * value;
-                }
+                let own = block.row(row).iter().enumerate().skip(skip).step_by(SHARDS);
+                self.add_linear(first, own, error, pull);
             }
+        }
+    }
+
+    /// Adds to the gradients of dimensions what features without a square term contribute.
+    fn add_linear<'v>(
+        &mut self,
+        first: usize,
+        values: impl Iterator<Item = (usize, &'v f32)>,
+        error: f32,
+        pull: &[f32],
+    ) {
+        for (dimension, &value) in values {
+            let gradient = self.gradient(((first + dimension) / SHARDS) as u32, pull.len());
+            axpy(error * value, pull, &mut gradient[..pull.len()]);
+            gradient[pull.len()] += error * value;
         }
     }
 

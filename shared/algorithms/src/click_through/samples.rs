@@ -102,7 +102,10 @@ impl FeatureRows {
             && features.len() == values.len()
             && dense.iter().all(|dense| Some(dense.vectors.len()) == rows.checked_mul(dense.dimensions));
         if !sound {
-            return Err(SnapshotError::Tensor { name: prefix.to_owned(), reason: "its parts do not fit together" });
+            return Err(SnapshotError::Tensor {
+                name: prefix.to_owned(),
+                reason: "its parts do not fit together",
+            });
         }
         Ok(Self { offsets, features, values, dense })
     }
@@ -300,7 +303,11 @@ pub fn parse_libfm(text: &str) -> Result<(FeatureRows, Vec<bool>), LibfmError> {
         let reject = |text: &str| LibfmError { line: number + 1, text: text.chars().take(40).collect() };
         let mut words = line.split_ascii_whitespace();
         let Some(label) = words.next() else { continue };
-        let label: f32 = label.parse().ok().filter(|label| [-1.0, 0.0, 1.0].contains(label)).ok_or_else(|| reject(label))?;
+        let label: f32 = label
+            .parse()
+            .ok()
+            .filter(|label| [-1.0, 0.0, 1.0].contains(label))
+            .ok_or_else(|| reject(label))?;
         let entries: Result<Vec<(u32, f32)>, LibfmError> =
             words.map(|word| parse_entry(word).ok_or_else(|| reject(word))).collect();
         rows.push(entries?, &[]);
@@ -359,7 +366,10 @@ mod tests {
     #[test]
     fn a_layout_numbers_fields_one_after_the_other() {
         let mut layout = Layout::default();
-        assert_eq!((layout.push("user", 3), layout.push_dense("item vector", 2), layout.push("tag", 1)), (0, 3, 5));
+        assert_eq!(
+            (layout.push("user", 3), layout.push_dense("item vector", 2), layout.push("tag", 1)),
+            (0, 3, 5)
+        );
         assert_eq!(layout.field_of_features(), [0, 0, 0, 1, 1, 2]);
         assert_eq!(layout.dense_fields(), [false, true, false]);
     }

@@ -67,11 +67,7 @@ pub(super) enum NumberScale {
     /// There was one value only: its presence is the information.
     Constant,
     /// `(x − median) / (third − first quartile)`, of `ln(1 + x)` if the numbers are skewed and not negative.
-    Robust {
-        logarithmic: bool,
-        median: f64,
-        spread: f64,
-    },
+    Robust { logarithmic: bool, median: f64, spread: f64 },
 }
 
 impl NumberScale {

@@ -18,13 +18,17 @@ struct Shop {
 
 impl Shop {
     fn new() -> Self {
-        let taste = |index: usize| if index % 2 == 0 { "sea" } else { "hills" };
+        let taste = |index: usize| if index.is_multiple_of(2) { "sea" } else { "hills" };
         let vectors = [[1.0, 0.2, 0.1], [0.1, 1.0, -0.3]];
-        let labels = |index: usize| [("taste", Value::Text(taste(index))), ("size", Value::Number(index as f64))];
+        let labels =
+            |index: usize| [("taste", Value::Text(taste(index))), ("size", Value::Number(index as f64))];
         let mut builder = FeatureSpaceBuilder::default();
         (0..USERS).for_each(|user| builder.observe(Side::User, labels(user)));
         for item in 0..ITEMS {
-            builder.observe(Side::Item, labels(item).into_iter().chain([("look", Value::Vector(&vectors[item % 2]))]));
+            builder.observe(
+                Side::Item,
+                labels(item).into_iter().chain([("look", Value::Vector(&vectors[item % 2]))]),
+            );
         }
         let space = builder.finish(USERS, ITEMS);
         let (mut users, mut items) = (space.rows(Side::User), space.rows(Side::Item));
@@ -58,7 +62,15 @@ impl Shop {
 }
 
 fn params(field_weights: bool) -> FmParams {
-    FmParams { factors: 8, epochs: 12, batch: 100, learning_rate: 0.02, field_weights, dropout: 0.2, ..FmParams::default() }
+    FmParams {
+        factors: 8,
+        epochs: 12,
+        batch: 100,
+        learning_rate: 0.02,
+        field_weights,
+        dropout: 0.2,
+        ..FmParams::default()
+    }
 }
 
 /// The definition, pair by pair, in double precision.
@@ -83,12 +95,24 @@ fn logit_by_pairs(model: &FactorizationMachine, layout: &Layout, samples: &Sampl
             if f == g && dense[usize::from(f)] {
                 continue;
             }
-            let weight = model.interactions()[usize::from(model.field_of[feature as usize]) * fields + usize::from(model.field_of[other as usize])];
-            let dot: f32 = parameter(feature)[..width - 1].iter().zip(parameter(other)).map(|(a, b)| a * b).sum();
+            let weight = model.interactions()[usize::from(model.field_of[feature as usize]) * fields
+                + usize::from(model.field_of[other as usize])];
+            let dot: f32 =
+                parameter(feature)[..width - 1].iter().zip(parameter(other)).map(|(a, b)| a * b).sum();
             logit += f64::from(weight * dot * value * other_value);
         }
     }
     logit
+}
+
+/// Mean log-loss of the definition.
+fn mean_loss(model: &FactorizationMachine, layout: &Layout, samples: &Samples) -> f64 {
+    let loss = |sample: usize| {
+        let logit = logit_by_pairs(model, layout, samples, sample);
+        let sign = if samples.labels()[sample] { -1.0 } else { 1.0 };
+        (sign * logit).exp().ln_1p()
+    };
+    (0..samples.len()).map(loss).sum::<f64>() / samples.len() as f64
 }
 
 #[test]
@@ -111,34 +135,50 @@ fn one_step_goes_down_the_numerical_gradient() {
     let train = shop.samples(4, 64);
     for (field_weights, rate) in [(false, 1e-4_f32), (true, 1e-4)] {
         let params = FmParams {
-            epochs: 1, batch: 64, learning_rate: rate, decay: 0.0, initial_spread: 0.3, min_count: 0, dropout: 0.0,
+            epochs: 1,
+            batch: 64,
+            learning_rate: rate,
+            decay: 0.0,
+            initial_spread: 0.3,
+            min_count: 0,
+            dropout: 0.0,
             ..params(field_weights)
         };
-        let start = fit(shop.space.layout(), &train, &train, &FmParams { learning_rate: 1e-12, ..params.clone() }, &Unattended).unwrap().model;
+        let start = fit(
+            shop.space.layout(),
+            &train,
+            &train,
+            &FmParams { learning_rate: 1e-12, ..params.clone() },
+            &Unattended,
+        )
+        .unwrap()
+        .model;
         let moved = fit(shop.space.layout(), &train, &train, &params, &Unattended).unwrap().model;
-        let loss = |model: &FactorizationMachine| -> f64 {
-            (0..train.len())
-                .map(|s| {
-                    let logit = logit_by_pairs(model, shop.space.layout(), &train, s);
-                    let wrong = if train.labels()[s] { -logit } else { logit };
-                    wrong.exp().ln_1p()
-                })
-                .sum::<f64>()
-                / train.len() as f64
-        };
+        let loss = |model: &FactorizationMachine| mean_loss(model, shop.space.layout(), &train);
         let (from, to) = (start.rows(), moved.rows());
         let mut checked = 0;
         for parameter in (0..from.len()).step_by(7) {
             let slope = |delta: f32| {
                 let mut rows = from.clone();
                 rows[parameter] += delta;
-                loss(&FactorizationMachine::from_parts(shop.space.layout(), &rows, start.interactions(), start.bias()).unwrap())
+                loss(
+                    &FactorizationMachine::from_parts(
+                        shop.space.layout(),
+                        &rows,
+                        start.interactions(),
+                        start.bias(),
+                    )
+                    .unwrap(),
+                )
             };
             let gradient = (slope(1e-2) - slope(-1e-2)) / 2e-2;
             if gradient.abs() > 1e-4 {
                 checked += 1;
                 let step = f64::from(to[parameter] - from[parameter]);
-                assert!((step + f64::from(rate) * gradient.signum()).abs() < 2e-5, "{parameter}: {step} {gradient}");
+                assert!(
+                    (step + f64::from(rate) * gradient.signum()).abs() < 2e-5,
+                    "{parameter}: {step} {gradient}"
+                );
             }
         }
         assert!(checked > 50, "{checked}");
@@ -190,11 +230,11 @@ fn the_serving_form_scores_as_the_machine_does() {
             let vector = ranker.user_vector(&shop.users, user);
             ranker.score_candidates(&vector, &candidates, &mut scores);
             assert_eq!(scores[ITEMS], 0.0, "not an item");
-            for item in 0..ITEMS {
+            for (item, &score) in scores[..ITEMS].iter().enumerate() {
                 let mut sample = Samples::new(vec![&shop.users, &shop.items]);
                 sample.push(&[user as u32, item as u32], true);
                 let expected = calibration.probability(ranker.model().predict(&sample)[0]);
-                assert!((scores[item] - expected).abs() < 1e-5);
+                assert!((score - expected).abs() < 1e-5);
                 assert!((ranker.score_row(&vector, &shop.items, item) - expected).abs() < 1e-5);
             }
         }
@@ -209,7 +249,11 @@ fn a_newcomer_is_ranked_by_labels() {
     let mut users = shop.space.rows(Side::User);
     shop.space.encode(Side::User, Facts::default(), [("taste", Value::Text("sea"))], &mut users);
     let mut scores = Vec::new();
-    ranker.score_candidates(&ranker.user_vector(&users, 0), &(0..ITEMS as u32).collect::<Vec<_>>(), &mut scores);
+    ranker.score_candidates(
+        &ranker.user_vector(&users, 0),
+        &(0..ITEMS as u32).collect::<Vec<_>>(),
+        &mut scores,
+    );
     let mean = |parity: usize| scores.iter().skip(parity).step_by(2).sum::<f32>();
     assert!(mean(0) > mean(1), "{} {}", mean(0), mean(1));
 }
@@ -220,7 +264,9 @@ fn what_cannot_be_fitted_is_refused_with_a_reason() {
     let layout = shop.space.layout();
     let samples = shop.samples(1, 50);
     let none = Samples::new(vec![&shop.users, &shop.items]);
-    let refused = |layout: &Layout, samples: &Samples, params: &FmParams| fit(layout, samples, &none, params, &Unattended).unwrap_err();
+    let refused = |layout: &Layout, samples: &Samples, params: &FmParams| {
+        fit(layout, samples, &none, params, &Unattended).unwrap_err()
+    };
     assert_eq!(refused(layout, &none, &params(false)), FmError::OneClass { positive: 0, negative: 0 });
     assert_eq!(refused(&Layout::default(), &samples, &params(false)), FmError::OutsideLayout);
     for (name, bad) in [

@@ -142,7 +142,8 @@ fn by_deviation(column: &mut [f32]) {
 }
 
 fn by_rank(column: &mut [f32]) {
-    let mut order: Vec<u32> = (0..column.len() as u32).filter(|&row| !column[row as usize].is_nan()).collect();
+    let mut order: Vec<u32> =
+        (0..column.len() as u32).filter(|&row| !column[row as usize].is_nan()).collect();
     order.sort_by(|&a, &b| column[b as usize].total_cmp(&column[a as usize]).then(a.cmp(&b)));
     for (rank, row) in order.into_iter().enumerate() {
         column[row as usize] = -((rank + 1) as f32).ln();

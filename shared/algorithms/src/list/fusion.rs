@@ -23,7 +23,8 @@ pub fn reciprocal_rank_fusion(lists: &[(&[u32], f32)]) -> Vec<Scored> {
             }
         }
     }
-    let mut merged: Vec<Scored> = sums.into_iter().map(|(index, (score, _))| Scored { index, score }).collect();
+    let mut merged: Vec<Scored> =
+        sums.into_iter().map(|(index, (score, _))| Scored { index, score }).collect();
     merged.sort_unstable_by(best_first);
     merged
 }

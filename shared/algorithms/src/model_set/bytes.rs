@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Collaborative, Factors, Leaderboard, Manifest, ModelSet, PipelineBlend, RankerModel, UserNeighbors};
+use super::{
+    Collaborative, Factors, Leaderboard, Manifest, ModelSet, PipelineBlend, RankerModel, UserNeighbors,
+};
 use crate::click_through::{Calibration, FactorizationMachine, FeatureRows, Layout, Ranker};
 use crate::dictionary::Dictionary;
 use crate::interactions::Interactions;
@@ -124,7 +126,11 @@ impl ModelSet {
             overlap: *self.overlap.params(),
             collaborative: collaborative.collect(),
             item_to_item: self.item_to_item.iter().map(|(name, _)| name.clone()).collect(),
-            user_to_user: self.user_to_user.iter().map(|known| (known.name.clone(), known.by_items)).collect(),
+            user_to_user: self
+                .user_to_user
+                .iter()
+                .map(|known| (known.name.clone(), known.by_items))
+                .collect(),
             leaderboards: self.leaderboards.iter().map(|board| board.name.clone()).collect(),
             ranker: self.ranker.as_ref().map(|model| RankerDescription {
                 layout: model.layout.clone(),
@@ -178,8 +184,9 @@ impl ModelSet {
             user_to_user.push(UserNeighbors { name, neighbors: Arc::new(neighbors), by_items });
         }
         let boards = description.leaderboards.into_iter().enumerate();
-        let leaderboards =
-            boards.map(|(number, name)| read_board(&snapshot, number, name, n_items)).collect::<Result<_, _>>()?;
+        let leaderboards = boards
+            .map(|(number, name)| read_board(&snapshot, number, name, n_items))
+            .collect::<Result<_, _>>()?;
         let ranker = description.ranker.map(|known| read_ranker(&snapshot, known, (n_users, n_items)));
         let blend = description.blend.map(|known| PipelineBlend {
             scorers: known.scorers,
@@ -310,7 +317,11 @@ fn read_ranker(
     let users = FeatureRows::read("ranker.users", snapshot)?;
     let items = FeatureRows::read("ranker.items", snapshot)?;
     let n_features = known.layout.n_features();
-    if users.len() != n_users + 1 || items.len() != n_items || !users.fits(n_features) || !items.fits(n_features) {
+    if users.len() != n_users + 1
+        || items.len() != n_items
+        || !users.fits(n_features)
+        || !items.fits(n_features)
+    {
         return Err(inconsistent("ranker"));
     }
     let machine = FactorizationMachine::from_parts(&known.layout, &rows, &interactions, known.bias);

@@ -1,7 +1,7 @@
 //! Similarity of vectors: `1 / (1 + d²)` with the Euclidean distance `d`.
 //!
-//! Exact search in tiles of [`TILE`] × [`TILE`] rows, each one matrix product (`d² = |a|² + |b|² − 2 a·b`), the distances of those kept
-//! computed again without cancellation, so copies score exactly 1. `O(rows² · dimensions)` time, `O(TILE²)` scratch per thread.
+//! Exact search in tiles of 256 × 256 rows, each one matrix product (`d² = |a|² + |b|² − 2 a·b`), the distances of those kept
+//! computed again without cancellation, so copies score exactly 1. `O(rows² · dimensions)` time, 256 KiB of scratch per thread.
 
 use nalgebra::{DMatrix, DMatrixView};
 use rayon::prelude::*;
@@ -53,8 +53,10 @@ impl EmbeddingIndex {
     /// The `k` nearest rows of every row, itself left out.
     #[must_use]
     pub fn neighbors(&self, k: usize) -> Neighbors {
-        let tiles: Vec<Vec<Vec<Scored>>> =
-            (0..self.n_rows().div_ceil(TILE)).into_par_iter().map(|tile| self.tile_neighbors(tile * TILE, k)).collect();
+        let tiles: Vec<Vec<Vec<Scored>>> = (0..self.n_rows().div_ceil(TILE))
+            .into_par_iter()
+            .map(|tile| self.tile_neighbors(tile * TILE, k))
+            .collect();
         let rows: Vec<Vec<Scored>> = tiles.into_iter().flatten().collect();
         Neighbors::from_rows(&rows)
     }
@@ -65,7 +67,8 @@ impl EmbeddingIndex {
         if vector.len() != self.dimensions || !vector.iter().all(|x| x.is_finite()) {
             return Vec::new();
         }
-        let scores = (0..self.n_rows()).map(|row| Scored { index: row as u32, score: self.score(vector, row) });
+        let scores =
+            (0..self.n_rows()).map(|row| Scored { index: row as u32, score: self.score(vector, row) });
         best_of(scores, k, None)
     }
 
@@ -98,7 +101,8 @@ impl EmbeddingIndex {
         }
         let exact = |(row, best): (usize, TopK)| {
             let mut list = best.into_sorted();
-            list.iter_mut().for_each(|scored| scored.score = self.score(self.row(row), scored.index as usize));
+            list.iter_mut()
+                .for_each(|scored| scored.score = self.score(self.row(row), scored.index as usize));
             list.sort_by(best_first);
             list
         };
@@ -135,7 +139,8 @@ mod tests {
     #[test]
     fn tiles_find_what_comparing_all_pairs_finds() {
         let mut random = ChaCha8Rng::seed_from_u64(5);
-        let vectors: Vec<Vec<f32>> = (0..600).map(|_| (0..7).map(|_| random.random_range(-1.0..1.0)).collect()).collect();
+        let vectors: Vec<Vec<f32>> =
+            (0..600).map(|_| (0..7).map(|_| random.random_range(-1.0..1.0)).collect()).collect();
         let index = EmbeddingIndex::new(7, vectors.iter().map(|row| Some(row.as_slice())));
         let neighbors = index.neighbors(9);
         for (row, vector) in vectors.iter().enumerate().step_by(13) {
@@ -150,7 +155,8 @@ mod tests {
     #[test]
     fn copies_score_one_and_rows_without_a_vector_are_nobodys_neighbour() {
         let big = [1e3_f32, 2e3];
-        let rows: [Option<&[f32]>; 5] = [Some(&big), None, Some(&big), Some(&[0.0, f32::NAN]), Some(&[1e3, 2e3 + 1.0])];
+        let rows: [Option<&[f32]>; 5] =
+            [Some(&big), None, Some(&big), Some(&[0.0, f32::NAN]), Some(&[1e3, 2e3 + 1.0])];
         let neighbors = EmbeddingIndex::new(2, rows).neighbors(10);
         assert_eq!(neighbors.row(0), (&[2, 4][..], &[1.0, 0.5][..]));
         assert_eq!(neighbors.row(1).0.len() + neighbors.row(3).0.len(), 0);

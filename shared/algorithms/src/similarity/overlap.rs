@@ -58,8 +58,14 @@ pub struct OverlapParams {
 
 impl OverlapParams {
     /// Cosine with a moderate shrinkage, for "similar items" that are to be looked at.
-    pub const COSINE: Self =
-        Self { k: 100, shrinkage: 10.0, asymmetry: 0.5, column: ColumnWeight::Power(0.5), max_column: 10_000, weighted: false };
+    pub const COSINE: Self = Self {
+        k: 100,
+        shrinkage: 10.0,
+        asymmetry: 0.5,
+        column: ColumnWeight::Power(0.5),
+        max_column: 10_000,
+        weighted: false,
+    };
 }
 
 impl Default for OverlapParams {
@@ -90,25 +96,49 @@ impl Default for KnnParams {
 impl KnnParams {
     /// Item-based where items have many users (about 50 on average or more).
     pub const ITEMS_OFTEN_SHARED: Self = Self {
-        overlap: OverlapParams { k: 50, shrinkage: 5.0, asymmetry: 0.85, column: ColumnWeight::Power(0.5), ..OverlapParams::COSINE },
+        overlap: OverlapParams {
+            k: 50,
+            shrinkage: 5.0,
+            asymmetry: 0.85,
+            column: ColumnWeight::Power(0.5),
+            ..OverlapParams::COSINE
+        },
         by_target: true,
         popularity: 0.0,
     };
     /// Item-based where most items have few users.
     pub const ITEMS_RARELY_SHARED: Self = Self {
-        overlap: OverlapParams { k: 200, shrinkage: 0.0, asymmetry: 0.1, column: ColumnWeight::Power(1.0), ..OverlapParams::COSINE },
+        overlap: OverlapParams {
+            k: 200,
+            shrinkage: 0.0,
+            asymmetry: 0.1,
+            column: ColumnWeight::Power(1.0),
+            ..OverlapParams::COSINE
+        },
         by_target: false,
         popularity: 0.0,
     };
     /// User-based, over the matrix user × item.
     pub const USERS: Self = Self {
-        overlap: OverlapParams { k: 100, shrinkage: 3.0, asymmetry: 0.8, column: ColumnWeight::Power(0.5), ..OverlapParams::COSINE },
+        overlap: OverlapParams {
+            k: 100,
+            shrinkage: 3.0,
+            asymmetry: 0.8,
+            column: ColumnWeight::Power(0.5),
+            ..OverlapParams::COSINE
+        },
         by_target: false,
         popularity: 0.2,
     };
     /// User-based where most items have few users.
     pub const USERS_RARELY_SHARED: Self = Self {
-        overlap: OverlapParams { k: 300, shrinkage: 0.0, asymmetry: 0.8, column: ColumnWeight::Power(0.75), ..OverlapParams::COSINE },
+        overlap: OverlapParams {
+            k: 300,
+            shrinkage: 0.0,
+            asymmetry: 0.8,
+            column: ColumnWeight::Power(0.75),
+            ..OverlapParams::COSINE
+        },
         by_target: false,
         popularity: 0.2,
     };
@@ -128,9 +158,15 @@ pub fn discount_popular(interactions: &Interactions, power: f32) -> Interactions
     let mut popularity = vec![0_u32; interactions.n_cols()];
     interactions.columns().iter().for_each(|&item| popularity[item as usize] += 1);
     let entries = interactions.columns().iter().zip(interactions.weights());
-    let weights = entries.map(|(&item, weight)| weight * (popularity[item as usize] as f32).powf(-power)).collect();
-    Interactions::from_parts(interactions.offsets().to_vec(), interactions.columns().to_vec(), weights, interactions.n_cols())
-        .expect("only the weights have changed")
+    let weights =
+        entries.map(|(&item, weight)| weight * (popularity[item as usize] as f32).powf(-power)).collect();
+    Interactions::from_parts(
+        interactions.offsets().to_vec(),
+        interactions.columns().to_vec(),
+        weights,
+        interactions.n_cols(),
+    )
+    .expect("only the weights have changed")
 }
 
 /// Rows, their postings and norms: answers which rows are most similar to a row or to a set of columns.
@@ -149,6 +185,18 @@ pub struct OverlapIndex {
 struct Shared {
     sums: Vec<(f32, f32)>,
     touched: Vec<u32>,
+}
+
+impl Shared {
+    #[inline]
+    fn add(&mut self, row: u32, term: f32) {
+        let sum = &mut self.sums[row as usize];
+        if sum.1 == 0.0 {
+            self.touched.push(row);
+        }
+        sum.0 += term;
+        sum.1 += 1.0;
+    }
 }
 
 impl OverlapIndex {
@@ -215,7 +263,11 @@ impl OverlapIndex {
     }
 
     fn square(&self, (columns, weights): (&[u32], &[f32])) -> f32 {
-        columns.iter().zip(weights).map(|(&column, &weight)| self.columns[column as usize] * self.entry(weight).powi(2)).sum()
+        columns
+            .iter()
+            .zip(weights)
+            .map(|(&column, &weight)| self.columns[column as usize] * self.entry(weight).powi(2))
+            .sum()
     }
 
     fn collect(&self, (columns, weights): (&[u32], &[f32]), row: Option<u32>, shared: &mut Shared) {
@@ -225,12 +277,7 @@ impl OverlapIndex {
             let (rows, entries) = self.postings.row(column as usize);
             let window = self.window(rows, row);
             for (&other, &entry) in rows[window.clone()].iter().zip(&entries[window]) {
-                let sum = &mut shared.sums[other as usize];
-                if sum.1 == 0.0 {
-                    shared.touched.push(other);
-                }
-                sum.0 += scale * self.entry(entry);
-                sum.1 += 1.0;
+                shared.add(other, scale * self.entry(entry));
             }
         }
     }
@@ -272,7 +319,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn matrix(entries: &[(u32, u32)]) -> Interactions {
-        Interactions::from_triples(8, 10, entries.iter().map(|&(row, column)| (row, column, 1.0 + (row + column) as f32)).collect())
+        Interactions::from_triples(
+            8,
+            10,
+            entries.iter().map(|&(row, column)| (row, column, 1.0 + (row + column) as f32)).collect(),
+        )
     }
 
     /// The definition, pair by pair.
@@ -289,7 +340,9 @@ mod tests {
             let (columns, weights) = rows.row(row);
             columns.binary_search(&column).map_or(0.0, |at| if params.weighted { weights[at] } else { 1.0 })
         };
-        let dot = |i: usize, j: usize| (0..10).map(|c| weight(c) * entry(i, c) * entry(j, c)).filter(|x| x.is_finite()).sum::<f32>();
+        let dot = |i: usize, j: usize| {
+            (0..10).map(|c| weight(c) * entry(i, c) * entry(j, c)).filter(|x| x.is_finite()).sum::<f32>()
+        };
         let shared = (0..10).filter(|&c| rows.contains(i, c) && rows.contains(j, c)).count() as f32;
         let norm = dot(i, i).powf(1.0 - params.asymmetry) * dot(j, j).powf(params.asymmetry);
         (dot(i, j) / norm).min(1.0) * shared / (shared + params.shrinkage)
@@ -326,7 +379,8 @@ mod tests {
     #[test]
     fn long_columns_are_read_around_the_row() {
         let rows = Interactions::from_triples(100, 1, (0..100).map(|row| (row, 0, 1.0)).collect());
-        let index = OverlapIndex::new(&rows, OverlapParams { max_column: 10, k: 50, ..OverlapParams::default() });
+        let index =
+            OverlapIndex::new(&rows, OverlapParams { max_column: 10, k: 50, ..OverlapParams::default() });
         let neighbors = index.neighbors(&rows);
         for row in 0..100_u32 {
             let (ids, _) = neighbors.row(row);
@@ -337,8 +391,14 @@ mod tests {
 
     #[test]
     fn equal_rows_are_the_nearest_of_all() {
-        let rows = Interactions::from_triples(3, 4, vec![(0, 0, 1.0), (0, 1, 1.0), (1, 0, 1.0), (1, 1, 1.0), (2, 1, 1.0), (2, 3, 1.0)]);
-        let neighbors = OverlapIndex::new(&rows, OverlapParams { shrinkage: 0.0, ..OverlapParams::default() }).neighbors(&rows);
+        let rows = Interactions::from_triples(
+            3,
+            4,
+            vec![(0, 0, 1.0), (0, 1, 1.0), (1, 0, 1.0), (1, 1, 1.0), (2, 1, 1.0), (2, 3, 1.0)],
+        );
+        let neighbors =
+            OverlapIndex::new(&rows, OverlapParams { shrinkage: 0.0, ..OverlapParams::default() })
+                .neighbors(&rows);
         let (ids, scores) = neighbors.row(0);
         assert_eq!(ids, [1, 2]);
         assert!((scores[0] - 1.0).abs() < 1e-6);

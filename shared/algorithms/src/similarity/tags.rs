@@ -7,9 +7,9 @@
 //! Equal sets score 1 and are kept: a copy of an item is its nearest neighbour. It is [`overlap`](super::overlap) of the matrix
 //! row × tag with a shrinkage of [`SHRINKAGE`], because two rare tags in common do mean something.
 
+use super::overlap::ColumnWeight;
 use super::{Neighbors, OverlapIndex, OverlapParams};
 use crate::interactions::Interactions;
-use super::overlap::ColumnWeight;
 
 /// Shared tags at which a similarity counts half.
 pub const SHRINKAGE: f32 = 0.5;
@@ -17,7 +17,8 @@ pub const SHRINKAGE: f32 = 0.5;
 /// Indexes rows by their tags; column `t` of `tags` is tag `t`, entries are not looked at.
 #[must_use]
 pub fn tag_index(tags: &Interactions, k: usize) -> OverlapIndex {
-    let params = OverlapParams { k, shrinkage: SHRINKAGE, column: ColumnWeight::Idf, ..OverlapParams::default() };
+    let params =
+        OverlapParams { k, shrinkage: SHRINKAGE, column: ColumnWeight::Idf, ..OverlapParams::default() };
     OverlapIndex::new(tags, params)
 }
 

@@ -33,7 +33,12 @@ pub(super) fn scorers(inputs: &Inputs<'_>, sources: &[Source]) -> Vec<Scorer> {
 }
 
 /// What one source alone has, best first; of several collaborative models the first.
-pub(super) fn only(inputs: &Inputs<'_>, source: &Source, wanted: usize, workspace: &mut Workspace) -> Vec<Ranked> {
+pub(super) fn only(
+    inputs: &Inputs<'_>,
+    source: &Source,
+    wanted: usize,
+    workspace: &mut Workspace,
+) -> Vec<Ranked> {
     let scorer = match source {
         Source::Latest => Scorer::Latest,
         Source::Collaborative => Scorer::Collaborative(0),
@@ -195,7 +200,8 @@ fn rank_column(inputs: &Inputs<'_>, candidates: &mut Candidates, column: usize, 
     let Some(live) = inputs.live else { return };
     let Some(ranker) = &live.set.ranker else { return };
     let columns = candidates.scorers.len();
-    let indexes: Vec<u32> = candidates.slots.iter().map(|&slot| live.index(slot).unwrap_or(u32::MAX)).collect();
+    let indexes: Vec<u32> =
+        candidates.slots.iter().map(|&slot| live.index(slot).unwrap_or(u32::MAX)).collect();
     ranker.logits(inputs.user, &indexes, &mut workspace.clicks);
     for (row, &score) in workspace.clicks.iter().enumerate() {
         candidates.scores[row * columns + column] = score;

@@ -47,7 +47,7 @@ fn list(model_set: &str, items: usize) -> UserEntry {
         computed: Timestamp::from_unix_seconds(1_700_000_000),
         stale_at: Some(Timestamp::from_unix_seconds(1_800_000_000)),
         items: (0..items).map(|item| (ItemId::new(format!("item/{item}")), 0.25)).collect(),
-        excluded: vec![ItemId::new("seen"), ItemId::new("🦀")],
+        catalogue: 7,
     }
 }
 

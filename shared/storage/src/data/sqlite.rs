@@ -32,6 +32,7 @@ mod checkpoint;
 mod decode;
 mod dictionary;
 mod error;
+mod fold;
 mod ledger;
 mod listing;
 mod migrate;
@@ -52,7 +53,7 @@ const BUSY: Duration = Duration::from_secs(10);
 const FEW_IDS: usize = 64;
 
 /// How to open a [`SqliteStore`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SqliteSettings {
     /// The file; created, with its directory, if it does not exist.
     pub path: PathBuf,
@@ -60,6 +61,19 @@ pub struct SqliteSettings {
     pub table_prefix: String,
     /// The file does not grow beyond this many pages of 8 KiB; writes then fail with `Unavailable`.
     pub max_page_count: Option<u64>,
+    /// About how many feedback rows stay in the small table that new ones go into.
+    pub recent_rows: usize,
+}
+
+impl Default for SqliteSettings {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("data.db"),
+            table_prefix: String::new(),
+            max_page_count: None,
+            recent_rows: 50_000,
+        }
+    }
 }
 
 impl SqliteSettings {
@@ -67,11 +81,14 @@ impl SqliteSettings {
         let mut settings = Self {
             path: PathBuf::from(address.location),
             table_prefix: table_prefix.to_owned(),
-            max_page_count: None,
+            ..Self::default()
         };
         for (name, value) in address.options() {
             match (name, value.parse()) {
                 ("max_page_count", Ok(pages)) => settings.max_page_count = Some(pages),
+                ("recent_rows", Ok(rows)) => {
+                    settings.recent_rows = usize::try_from(rows).unwrap_or(usize::MAX)
+                }
                 _ => tracing::warn!(name, value, "the sqlite store does not have this option"),
             }
         }
@@ -113,9 +130,9 @@ impl SqliteStore {
         let path = settings.path.clone();
         let mut checkpoints = Checkpoints::start(&mut connection, || open_connection(&path, Access::Write))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let prefix = settings.table_prefix.clone();
+        let for_writer = settings.clone();
         let writer = std::thread::Builder::new().name("ulex-sqlite".to_owned()).spawn(move || {
-            writer::run(&connection, &prefix, queue, &mut checkpoints);
+            writer::run(&connection, &for_writer, queue, &mut checkpoints);
             drop(checkpoints);
         })?;
         let readers = Arc::new(Readers::new(settings.path.clone(), &settings.table_prefix));
@@ -263,11 +280,15 @@ impl DataStore for SqliteStore {
         id: &UserId,
         until: Option<Timestamp>,
     ) -> Result<Vec<Feedback>, StorageError> {
-        let mut read = self.readers.now(|reader| reader.user_feedback(id, until, FEW_ROWS)).await;
-        if matches!(&read, Ok(rows) if reader::row_limit(rows.len()) == FEW_ROWS) {
-            let id = id.clone();
-            read = self.readers.long(move |reader| reader.user_feedback(&id, until, i64::MAX)).await;
-        }
+        let few = self.readers.now(|reader| reader.user_feedback(id, until, FEW_ROWS)).await;
+        let read = match few {
+            Ok(None) => {
+                let id = id.clone();
+                self.readers.long(move |reader| reader.user_feedback(&id, until, i64::MAX)).await
+            }
+            settled @ (Ok(Some(_)) | Err(_)) => settled,
+        };
+        let read = read.map(Option::unwrap_or_default);
         read.map_err(|error| error.while_trying_to("read the feedback of a user"))
     }
 
@@ -286,11 +307,15 @@ impl DataStore for SqliteStore {
         id: &ItemId,
         until: Option<Timestamp>,
     ) -> Result<Vec<Feedback>, StorageError> {
-        let mut read = self.readers.now(|reader| reader.item_feedback(id, until, FEW_ROWS)).await;
-        if matches!(&read, Ok(rows) if reader::row_limit(rows.len()) == FEW_ROWS) {
-            let id = id.clone();
-            read = self.readers.long(move |reader| reader.item_feedback(&id, until, i64::MAX)).await;
-        }
+        let few = self.readers.now(|reader| reader.item_feedback(id, until, FEW_ROWS)).await;
+        let read = match few {
+            Ok(None) => {
+                let id = id.clone();
+                self.readers.long(move |reader| reader.item_feedback(&id, until, i64::MAX)).await
+            }
+            settled @ (Ok(Some(_)) | Err(_)) => settled,
+        };
+        let read = read.map(Option::unwrap_or_default);
         read.map_err(|error| error.while_trying_to("read the feedback of an item"))
     }
 

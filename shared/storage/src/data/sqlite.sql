@@ -22,7 +22,10 @@ CREATE TABLE "{p}types" (
     name TEXT NOT NULL UNIQUE
 );
 
-CREATE TABLE "{p}feedback" (
+-- Feedback lies in two tables of the same form. New rows go into "recent", which is small, so that a commit of
+-- rows in random order writes few pages; in small steps they move on to "feedback", in the order of the key.
+-- A row in "recent" stands for the whole row: one of the same key in "feedback" is out of date.
+CREATE TABLE "{p}recent" (
     type_no INTEGER NOT NULL,
     user_no INTEGER NOT NULL,
     item_no INTEGER NOT NULL,
@@ -34,8 +37,32 @@ CREATE TABLE "{p}feedback" (
     PRIMARY KEY (type_no, user_no, item_no)
 ) WITHOUT ROWID;
 
--- The rest of the key follows the item by itself.
-CREATE INDEX "{p}feedback_by_item" ON "{p}feedback" (item_no);
+CREATE TABLE "{p}feedback" (
+    type_no INTEGER NOT NULL,
+    user_no INTEGER NOT NULL,
+    item_no INTEGER NOT NULL,
+    value REAL NOT NULL,
+    time INTEGER NOT NULL,
+    updated INTEGER,
+    labels TEXT,
+    comment TEXT,
+    PRIMARY KEY (type_no, user_no, item_no)
+) WITHOUT ROWID;
+
+-- The keys of both, item first; again new ones apart. A key may be in both.
+CREATE TABLE "{p}recent_by_item" (
+    item_no INTEGER NOT NULL,
+    type_no INTEGER NOT NULL,
+    user_no INTEGER NOT NULL,
+    PRIMARY KEY (item_no, type_no, user_no)
+) WITHOUT ROWID;
+
+CREATE TABLE "{p}by_item" (
+    item_no INTEGER NOT NULL,
+    type_no INTEGER NOT NULL,
+    user_no INTEGER NOT NULL,
+    PRIMARY KEY (item_no, type_no, user_no)
+) WITHOUT ROWID;
 
 CREATE TABLE "{p}ledger" (
     event_id TEXT PRIMARY KEY,

@@ -111,9 +111,9 @@ fn submission() -> impl Strategy<Value = Submission> {
     })
 }
 
-async fn compare(calls: Vec<Vec<Submission>>, page: NonZeroUsize) {
+async fn compare(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_rows: usize) {
     let directory = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/data.db", directory.path().display());
+    let url = format!("sqlite://{}/data.db?recent_rows={recent_rows}", directory.path().display());
     let memory = MemoryStore::new();
     let sqlite = data::open(&url, "").await.unwrap();
     for call in calls {
@@ -141,8 +141,9 @@ proptest! {
     fn sqlite_and_memory_agree_on_every_outcome_and_every_row(
         calls in vec(vec(submission(), 1..6), 1..12),
         page in 1_usize..9,
+        recent_rows in 0_usize..6,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(compare(calls, NonZeroUsize::new(page).unwrap()));
+        runtime.block_on(compare(calls, NonZeroUsize::new(page).unwrap(), recent_rows));
     }
 }

@@ -31,6 +31,16 @@ async fn the_sqlite_store_conforms_on_one_thread_and_with_a_prefix() {
     conformance::data::check_reopened(other.as_ref()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sqlite_store_conforms_however_few_rows_are_recent() {
+    for recent_rows in [0, 1, 7, 100] {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/data.db?recent_rows={recent_rows}", directory.path().display());
+        let store = data::open(&url, "").await.unwrap();
+        conformance::data::check(&store).await;
+    }
+}
+
 #[tokio::test]
 async fn the_sqlite_store_keeps_everything_when_it_is_opened_again() {
     let directory = tempfile::tempdir().unwrap();

@@ -74,12 +74,10 @@ async fn concurrent_additions_add_up(store: &Arc<dyn DataStore>) {
     let tasks = (0..16).map(|task| {
         let store = Arc::clone(store);
         tokio::spawn(async move {
-            for turn in 0..100 {
-                // Repeated as after a lost answer.
-                for _attempt in 0..2 {
-                    let event = post(vec![row("add", "all", "one", 1.0, at(turn))]);
-                    store.apply(vec![named(&format!("{task}-{turn}"), event)]).await.expect("apply");
-                }
+            // Each twice, as after a lost answer.
+            for turn in (0..100).flat_map(|turn| [turn, turn]) {
+                let event = post(vec![row("add", "all", "one", 1.0, at(turn))]);
+                store.apply(vec![named(&format!("{task}-{turn}"), event)]).await.expect("apply");
             }
         })
     });

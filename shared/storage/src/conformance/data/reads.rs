@@ -41,16 +41,10 @@ async fn fill(store: &dyn DataStore) {
 }
 
 fn all_rows() -> Vec<Feedback> {
-    let mut rows = Vec::new();
-    for name in TYPES {
-        for user in USERS {
-            for item in ITEMS {
-                let time = if (name, item) == ("Star", "🦀") { at(1_000_000) } else { at(1) };
-                rows.push(row(name, user, item, 1.0, time));
-            }
-        }
-    }
-    rows
+    let pairs = USERS.into_iter().flat_map(|user| ITEMS.map(|item| (user, item)));
+    let keys = TYPES.into_iter().flat_map(|name| pairs.clone().map(move |(user, item)| (name, user, item)));
+    let time = |name, item| if (name, item) == ("Star", "🦀") { at(1_000_000) } else { at(1) };
+    keys.map(|(name, user, item)| row(name, user, item, 1.0, time(name, item))).collect()
 }
 
 fn visible(rows: Vec<Feedback>) -> Vec<Feedback> {

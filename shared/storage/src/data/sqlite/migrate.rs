@@ -86,7 +86,9 @@ fn version_of_prefix(connection: &Connection, prefix: &str) -> Result<i64, Sqlit
         }
         return Err(MigrateError::Foreign { table: format!("{prefix}meta") }.into());
     }
-    for table in ["users", "items", "types", "feedback", "ledger", "search"] {
+    for table in
+        ["users", "items", "types", "recent", "feedback", "recent_by_item", "by_item", "ledger", "search"]
+    {
         if exists(table)?.is_some() {
             return Err(MigrateError::Foreign { table: format!("{prefix}{table}") }.into());
         }

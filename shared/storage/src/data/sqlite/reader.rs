@@ -109,11 +109,13 @@ pub(super) struct ReadSql {
     counts: String,
     pub types: String,
     pub walk_users: String,
-    pub users_of_type: String,
+    /// Of recent rows and of the others.
+    pub users_of_type: [String; 2],
     pub user_id: String,
     pub item_id: String,
     pub feedback_of_user_and_type: String,
-    pub scan: String,
+    /// Recent rows and the others.
+    pub scan: [String; 2],
 }
 
 const ITEM: &str = "i.id, i.is_hidden, i.categories, i.time, i.labels, i.comment";
@@ -124,6 +126,11 @@ impl ReadSql {
         let sql = |text: &str| {
             let text = text.replace("{item}", ITEM).replace("{feedback}", FEEDBACK);
             with_prefix(&text, prefix)
+        };
+        // One statement, so one state of the data: what is recent first, because the first of a key counts.
+        let both = |text: &str, limit: &str| {
+            let arm = |table: &str| sql(&text.replace("{table}", table));
+            format!("{} UNION ALL {}{limit}", arm("{p}recent"), arm("{p}feedback"))
         };
         Self {
             user: sql(r#"SELECT id, labels, comment FROM "{p}users" WHERE id = ?1"#),
@@ -136,47 +143,74 @@ impl ReadSql {
                 r#"SELECT {item}, i.no FROM "{p}items" i WHERE no >= ?1 ORDER BY no LIMIT ?2"#,
             ),
             // CROSS JOIN keeps SQLite to this order, whatever it thinks of the sizes.
-            user_feedback: sql(r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}types" t
-                   CROSS JOIN "{p}feedback" f ON f.type_no = t.no AND f.user_no = u.no
-                   CROSS JOIN "{p}items" i ON i.no = f.item_no
-                   WHERE u.id = ?1 AND f.time <= ?2 LIMIT ?3"#),
-            item_feedback: sql(r#"SELECT {feedback} FROM "{p}items" i
-                   CROSS JOIN "{p}feedback" f INDEXED BY "{p}feedback_by_item" ON f.item_no = i.no
+            user_feedback: both(
+                r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}types" t
+                   CROSS JOIN "{table}" f ON f.type_no = t.no AND f.user_no = u.no
+                   CROSS JOIN "{p}items" i ON i.no = f.item_no WHERE u.id = ?1"#,
+                " LIMIT ?2",
+            ),
+            item_feedback: both(
+                r#"SELECT {feedback} FROM "{p}items" i CROSS JOIN (
+                       SELECT item_no, type_no, user_no FROM "{p}recent_by_item"
+                       WHERE item_no = (SELECT no FROM "{p}items" WHERE id = ?1)
+                       UNION SELECT item_no, type_no, user_no FROM "{p}by_item"
+                       WHERE item_no = (SELECT no FROM "{p}items" WHERE id = ?1)) k
+                   CROSS JOIN "{table}" f
+                       ON f.type_no = k.type_no AND f.user_no = k.user_no AND f.item_no = k.item_no
                    CROSS JOIN "{p}types" t ON t.no = f.type_no CROSS JOIN "{p}users" u ON u.no = f.user_no
-                   WHERE i.id = ?1 AND f.time <= ?2 LIMIT ?3"#),
-            pair_feedback: sql(
+                   WHERE i.id = ?1"#,
+                " LIMIT ?2",
+            ),
+            pair_feedback: both(
                 r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}items" i CROSS JOIN "{p}types" t
-                   CROSS JOIN "{p}feedback" f
+                   CROSS JOIN "{table}" f
                        ON f.type_no = t.no AND f.user_no = u.no AND f.item_no = i.no
-                   WHERE u.id = ?1 AND i.id = ?2 ORDER BY t.name"#,
+                   WHERE u.id = ?1 AND i.id = ?2"#,
+                "",
             ),
             search: sql(
                 r#"SELECT {item}, -s.rank FROM "{p}search" s CROSS JOIN "{p}items" i ON i.no = s.rowid
                    WHERE "{p}search" MATCH ?1 ORDER BY s.rank LIMIT ?2"#,
             ),
             counts: sql(r#"SELECT (SELECT count(*) FROM "{p}users"), (SELECT count(*) FROM "{p}items"),
-                   (SELECT count(*) FROM "{p}feedback")"#),
+                   (SELECT count(*) FROM "{p}feedback")
+                   + (SELECT count(*) FROM "{p}recent" r WHERE NOT EXISTS (SELECT 1 FROM "{p}feedback" f
+                      WHERE f.type_no = r.type_no AND f.user_no = r.user_no AND f.item_no = r.item_no))"#),
             types: sql(r#"SELECT no, name FROM "{p}types" WHERE name >= ?1 ORDER BY name"#),
             walk_users: sql(r#"SELECT no, id FROM "{p}users" WHERE id >= ?1 ORDER BY id"#),
-            users_of_type: sql(r#"SELECT user_no FROM "{p}feedback" WHERE type_no = ?1 AND user_no > ?2
-                   ORDER BY user_no LIMIT 1"#),
+            users_of_type: ["recent", "feedback"].map(|table| {
+                let text = r#"SELECT user_no FROM "{p}{table}" WHERE type_no = ?1 AND user_no > ?2
+                              ORDER BY user_no LIMIT 1"#;
+                sql(&text.replace("{table}", table))
+            }),
             user_id: sql(r#"SELECT id FROM "{p}users" WHERE no = ?1"#),
             item_id: sql(r#"SELECT id FROM "{p}items" WHERE no = ?1"#),
-            feedback_of_user_and_type: sql(
+            feedback_of_user_and_type: both(
                 r#"SELECT ?1, ?2, i.id, f.value, f.time, f.updated, f.labels, f.comment
-                   FROM "{p}feedback" f CROSS JOIN "{p}items" i ON i.no = f.item_no
-                   WHERE f.type_no = ?3 AND f.user_no = ?4 AND f.time <= ?5"#,
+                   FROM "{table}" f CROSS JOIN "{p}items" i ON i.no = f.item_no
+                   WHERE f.type_no = ?3 AND f.user_no = ?4"#,
+                "",
             ),
-            scan: sql(r#"SELECT type_no, user_no, item_no, value, time, updated FROM "{p}feedback"
-                   WHERE (type_no, user_no, item_no) > (?1, ?2, ?3)
-                   ORDER BY type_no, user_no, item_no LIMIT ?4"#),
+            scan: ["recent", "feedback"].map(|table| {
+                let text = r#"SELECT type_no, user_no, item_no, value, time, updated FROM "{p}{table}"
+                              WHERE (type_no, user_no, item_no) > (?1, ?2, ?3)
+                              ORDER BY type_no, user_no, item_no LIMIT ?4"#;
+                sql(&text.replace("{table}", table))
+            }),
         }
     }
 }
 
-/// How a time limit stands in SQL.
-pub(super) fn latest(until: Option<Timestamp>) -> i64 {
-    until.map_or(i64::MAX, Timestamp::as_nanos)
+/// Rows of both tables in order, one of each key, as far as they are visible at `until`. Of rows of one key the
+/// first counts; whether it is visible cannot be said before that.
+pub(super) fn settle<Key: Ord>(
+    rows: &mut Vec<Feedback>,
+    until: Option<Timestamp>,
+    key: impl Fn(&Feedback) -> Key,
+) {
+    rows.sort_by_cached_key(&key);
+    rows.dedup_by(|later, first| key(later) == key(first));
+    rows.retain(|row| until.is_none_or(|until| row.timestamp <= until));
 }
 
 /// How a number of rows stands in SQL.
@@ -239,36 +273,51 @@ impl Reader {
         })
     }
 
-    pub fn user_feedback(&self, id: &UserId, until: Option<Timestamp>, limit: i64) -> Result<Vec<Feedback>> {
-        let parameters = params![id.as_str(), latest(until), limit];
-        let mut rows = self.rows(&self.sql.user_feedback, parameters, decode::feedback)?;
-        rows.sort_unstable_by(|one, other| {
-            (&one.feedback_type, &one.item_id).cmp(&(&other.feedback_type, &other.item_id))
-        });
-        Ok(rows)
+    /// The feedback of a user; `None` if it is more than `limit`.
+    pub fn user_feedback(
+        &self,
+        id: &UserId,
+        until: Option<Timestamp>,
+        limit: i64,
+    ) -> Result<Option<Vec<Feedback>>> {
+        let mut rows = self.rows(&self.sql.user_feedback, params![id.as_str(), limit], decode::feedback)?;
+        if row_limit(rows.len()) >= limit {
+            return Ok(None);
+        }
+        settle(&mut rows, until, |row| (row.feedback_type.clone(), row.item_id.clone()));
+        Ok(Some(rows))
     }
 
     pub fn users_feedback(&self, ids: &[UserId], until: Option<Timestamp>) -> Result<Vec<Feedback>> {
         self.snapshot(|| {
             let mut all = Vec::new();
             for id in ids {
-                all.append(&mut self.user_feedback(id, until, i64::MAX)?);
+                all.extend(self.user_feedback(id, until, i64::MAX)?.into_iter().flatten());
             }
             Ok(all)
         })
     }
 
-    pub fn item_feedback(&self, id: &ItemId, until: Option<Timestamp>, limit: i64) -> Result<Vec<Feedback>> {
-        let parameters = params![id.as_str(), latest(until), limit];
-        let mut rows = self.rows(&self.sql.item_feedback, parameters, decode::feedback)?;
-        rows.sort_unstable_by(|one, other| {
-            (&one.feedback_type, &one.user_id).cmp(&(&other.feedback_type, &other.user_id))
-        });
-        Ok(rows)
+    /// The feedback of an item; `None` if it is more than `limit`.
+    pub fn item_feedback(
+        &self,
+        id: &ItemId,
+        until: Option<Timestamp>,
+        limit: i64,
+    ) -> Result<Option<Vec<Feedback>>> {
+        let mut rows = self.rows(&self.sql.item_feedback, params![id.as_str(), limit], decode::feedback)?;
+        if row_limit(rows.len()) >= limit {
+            return Ok(None);
+        }
+        settle(&mut rows, until, |row| (row.feedback_type.clone(), row.user_id.clone()));
+        Ok(Some(rows))
     }
 
     pub fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>> {
-        self.rows(&self.sql.pair_feedback, [user.as_str(), item.as_str()], decode::feedback)
+        let mut rows =
+            self.rows(&self.sql.pair_feedback, [user.as_str(), item.as_str()], decode::feedback)?;
+        settle(&mut rows, None, |row| row.feedback_type.clone());
+        Ok(rows)
     }
 
     pub fn search(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>> {

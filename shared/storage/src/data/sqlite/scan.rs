@@ -53,34 +53,59 @@ impl Batch {
 /// Where a scan is.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    after: Option<(i64, i64, i64)>,
+    after: Option<Key>,
     types: Vec<(i64, SmolStr)>,
     /// Ids by number, as far as they were met.
     items: Vec<Option<SmolStr>>,
+}
+
+/// The numbers of a row's key.
+type Key = (i64, i64, i64);
+
+/// What is read of a row.
+#[derive(Clone, Copy)]
+struct RawRow {
+    key: Key,
+    value: f64,
+    timestamp: Timestamp,
+    updated: Timestamp,
 }
 
 impl Scan {
     /// The next rows; none at the end.
     pub fn next(&mut self, reader: &Reader, size: usize) -> Result<Batch> {
         reader.snapshot(|| {
-            let mut batch = Batch::default();
-            let (feedback_type, user, item) = self.after.unwrap_or((i64::MIN, i64::MIN, i64::MIN));
-            let mut statement = reader.connection.prepare_cached(&reader.sql.scan)?;
-            let mut rows = statement.query(params![feedback_type, user, item, row_limit(size)])?;
-            let mut owner = (i64::MIN, i64::MIN);
-            while let Some(row) = rows.next()? {
-                let (feedback_type, user, item): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                if batch.owners.is_empty() || owner != (feedback_type, user) {
-                    owner = (feedback_type, user);
-                    let name = self.type_name(reader, feedback_type)?;
-                    batch.owners.push((name, id(reader, &reader.sql.user_id, user)?));
-                }
-                let item_id = self.item_id(reader, item)?;
-                batch.rows.push(batch_row(row, batch.owners.len() - 1, item_id)?);
-                self.after = Some((feedback_type, user, item));
-            }
-            Ok(batch)
+            let [recent, others] =
+                [&reader.sql.scan[0], &reader.sql.scan[1]].map(|sql| self.read(reader, sql, size));
+            let rows = merge(recent?, others?, size);
+            self.after = rows.last().map(|row| row.key).or(self.after);
+            self.name(reader, &rows)
         })
+    }
+
+    fn read(&self, reader: &Reader, sql: &str, size: usize) -> Result<Vec<RawRow>> {
+        let (feedback_type, user, item) = self.after.unwrap_or((i64::MIN, i64::MIN, i64::MIN));
+        let mut statement = reader.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(params![feedback_type, user, item, row_limit(size)], raw_row)?;
+        rows.collect()
+    }
+
+    /// Puts the texts in the place of the numbers.
+    fn name(&mut self, reader: &Reader, rows: &[RawRow]) -> Result<Batch> {
+        let mut batch = Batch { rows: Vec::with_capacity(rows.len()), owners: Vec::new() };
+        let same_owner = |one: &RawRow, other: &RawRow| (one.key.0, one.key.1) == (other.key.0, other.key.1);
+        for run in rows.chunk_by(same_owner) {
+            let (feedback_type, user, _item) = run[0].key;
+            let owner = batch.owners.len();
+            batch
+                .owners
+                .push((self.type_name(reader, feedback_type)?, id(reader, &reader.sql.user_id, user)?));
+            for RawRow { key, value, timestamp, updated } in run.iter().copied() {
+                let item_id = self.item_id(reader, key.2)?;
+                batch.rows.push(BatchRow { owner, item_id, value, timestamp, updated });
+            }
+        }
+        Ok(batch)
     }
 
     fn type_name(&mut self, reader: &Reader, number: i64) -> Result<SmolStr> {
@@ -117,8 +142,35 @@ fn id(reader: &Reader, sql: &str, number: i64) -> Result<SmolStr> {
     statement.query_row([number], |row| decode::text(row, 0).map(SmolStr::new))
 }
 
-fn batch_row(row: &Row<'_>, owner: usize, item_id: SmolStr) -> Result<BatchRow> {
+fn raw_row(row: &Row<'_>) -> Result<RawRow> {
     let timestamp = decode::time(row, 4)?.unwrap_or_default();
-    let updated = decode::time(row, 5)?.unwrap_or(timestamp);
-    Ok(BatchRow { owner, item_id, value: decode::value(row, 3)?, timestamp, updated })
+    Ok(RawRow {
+        key: (row.get(0)?, row.get(1)?, row.get(2)?),
+        value: decode::value(row, 3)?,
+        timestamp,
+        updated: decode::time(row, 5)?.unwrap_or(timestamp),
+    })
+}
+
+/// The first `size` rows of both, by key; of rows of one key the recent one.
+fn merge(recent: Vec<RawRow>, others: Vec<RawRow>, size: usize) -> Vec<RawRow> {
+    if recent.is_empty() {
+        return others;
+    }
+    let mut merged = Vec::with_capacity(size.min(recent.len() + others.len()));
+    let (mut recent, mut others) = (recent.into_iter().peekable(), others.into_iter().peekable());
+    while merged.len() < size {
+        let next = match (recent.peek(), others.peek()) {
+            (None, None) => break,
+            (Some(new), Some(old)) if new.key == old.key => {
+                others.next();
+                recent.next()
+            }
+            (Some(new), Some(old)) if new.key > old.key => others.next(),
+            (None, Some(_old)) => others.next(),
+            (Some(_new), Some(_) | None) => recent.next(),
+        };
+        merged.extend(next);
+    }
+    merged
 }

@@ -2,10 +2,12 @@
 
 use rusqlite::{Connection, Result, Statement, params};
 use smol_str::SmolStr;
-use ulex_domain::{Event, FeedbackMode, ItemId, Timestamp, UserId};
+use ulex_domain::{Event, ItemId, Timestamp, UserId};
 
+use super::SqliteSettings;
 use super::dictionary::{Dictionary, Known};
 use super::error::SqliteError;
+use super::fold::Fold;
 use super::ledger::Ledger;
 use super::migrate::with_prefix;
 use super::prepared::{Call, Prepared};
@@ -29,6 +31,7 @@ pub(super) struct Tables<'connection> {
     types: Dictionary<SmolStr>,
     pub search: SearchIndex<'connection>,
     ledger: Ledger<'connection>,
+    fold: Fold<'connection>,
     statements: Statements<'connection>,
     /// Changes when another process wrote to the file: what is remembered may be wrong then.
     data_version: i64,
@@ -49,6 +52,7 @@ struct Statements<'connection> {
     put_item: Statement<'connection>,
     accumulate: Statement<'connection>,
     overwrite: Statement<'connection>,
+    index_by_item: Statement<'connection>,
 }
 
 impl<'connection> Statements<'connection> {
@@ -77,26 +81,35 @@ impl<'connection> Statements<'connection> {
                        comment = excluded.comment
                    RETURNING no"#,
             )?,
-            // The sum is kept finite: the values added are.
+            // Into "recent", together with what "feedback" has. The sum is kept finite: the values added are.
             accumulate: prepare(
-                r#"INSERT INTO "{p}feedback" (type_no, user_no, item_no, value, time, labels, comment)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                r#"INSERT INTO "{p}recent" (type_no, user_no, item_no, value, time, updated, labels, comment)
+                   SELECT ?1, ?2, ?3, max(-1.7976931348623157e308,
+                       min(1.7976931348623157e308, ifnull(f.value + ?4, ?4))),
+                       ifnull(min(f.time, ?5), ?5), max(ifnull(f.updated, f.time), ?5), ?6, ?7
+                   FROM (SELECT 1) LEFT JOIN "{p}feedback" f ON f.type_no = ?1 AND f.user_no = ?2 AND f.item_no = ?3
+                   WHERE true
                    ON CONFLICT (type_no, user_no, item_no) DO UPDATE SET
-                       value = max(-1.7976931348623157e308, min(1.7976931348623157e308, value + excluded.value)),
-                       time = min(time, excluded.time),
-                       updated = max(ifnull(updated, time), excluded.time),
+                       value = max(-1.7976931348623157e308, min(1.7976931348623157e308, value + ?4)),
+                       time = min(time, ?5), updated = max(ifnull(updated, time), ?5),
                        labels = excluded.labels, comment = excluded.comment"#,
             )?,
             overwrite: prepare(
-                r#"INSERT OR REPLACE INTO "{p}feedback" (type_no, user_no, item_no, value, time, labels, comment)
+                r#"INSERT OR REPLACE INTO "{p}recent" (type_no, user_no, item_no, value, time, labels, comment)
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#,
+            )?,
+            index_by_item: prepare(
+                r#"INSERT INTO "{p}recent_by_item" (type_no, user_no, item_no) VALUES (?1, ?2, ?3)
+                   ON CONFLICT DO NOTHING"#,
             )?,
         })
     }
 }
 
 impl<'connection> Tables<'connection> {
-    pub fn open(connection: &'connection Connection, prefix: &str) -> Result<Self> {
+    pub fn open(connection: &'connection Connection, settings: &SqliteSettings) -> Result<Self> {
+        let prefix = settings.table_prefix.as_str();
+        connection.set_prepared_statement_cache_capacity(64);
         let mut tables = Self {
             connection,
             prefix: prefix.to_owned(),
@@ -106,6 +119,7 @@ impl<'connection> Tables<'connection> {
             types: Dictionary::new(REMEMBERED),
             search: SearchIndex::open(connection, prefix)?,
             ledger: Ledger::open(connection, prefix)?,
+            fold: Fold::open(connection, prefix, settings.recent_rows)?,
             statements: Statements::prepare(connection, prefix)?,
             data_version: 0,
         };
@@ -154,6 +168,7 @@ impl<'connection> Tables<'connection> {
         self.users.reset(users);
         self.items.reset(items);
         self.types.reset(types);
+        self.fold.recount()?;
         self.search.reload()
     }
 
@@ -172,9 +187,12 @@ impl<'connection> Tables<'connection> {
     }
 
     pub fn apply(&mut self, call: &Call, now: Timestamp) -> Result<Vec<Outcome>> {
-        let outcomes = call.submissions.iter().map(|prepared| self.submit(prepared, now)).collect();
+        let outcomes: Result<Vec<_>> =
+            call.submissions.iter().map(|prepared| self.submit(prepared, now)).collect();
+        let outcomes = outcomes?;
         self.ledger.prune_step(now)?;
-        outcomes
+        self.fold.step()?;
+        Ok(outcomes)
     }
 
     fn submit(&mut self, prepared: &Prepared, now: Timestamp) -> Result<Outcome> {
@@ -204,13 +222,6 @@ impl<'connection> Tables<'connection> {
         Ok(Outcome { duplicate: false, rows_deleted: 0, changes })
     }
 
-    fn upsert_of(&mut self, mode: FeedbackMode) -> &mut Statement<'connection> {
-        match mode {
-            FeedbackMode::Accumulate => &mut self.statements.accumulate,
-            FeedbackMode::Overwrite => &mut self.statements.overwrite,
-        }
-    }
-
     /// The user's number, if it exists.
     fn user_number(&mut self, id: &UserId) -> Result<Option<i64>> {
         number_in(&mut self.users, id, id.as_str(), &mut self.statements.find_user)
@@ -235,7 +246,8 @@ impl<'connection> Tables<'connection> {
     pub fn purge(&mut self) -> std::result::Result<(), SqliteError> {
         let sql = with_prefix(
             r#"DELETE FROM "{p}users"; DELETE FROM "{p}items"; DELETE FROM "{p}types";
-               DELETE FROM "{p}feedback"; DELETE FROM "{p}ledger";
+               DELETE FROM "{p}recent"; DELETE FROM "{p}feedback"; DELETE FROM "{p}recent_by_item";
+               DELETE FROM "{p}by_item"; DELETE FROM "{p}ledger";
                INSERT INTO "{p}search" ("{p}search") VALUES ('delete-all')"#,
             &self.prefix,
         );

@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 use ulex_domain::Timestamp;
 
+use super::SqliteSettings;
 use super::checkpoint::Checkpoints;
 use super::error::SqliteError;
 use super::prepared::Call;
@@ -35,11 +36,11 @@ pub(super) enum Job {
 /// Works until `jobs` is closed and empty.
 pub(super) fn run(
     connection: &Connection,
-    prefix: &str,
+    settings: &SqliteSettings,
     mut jobs: mpsc::Receiver<Job>,
     checkpoints: &mut Checkpoints,
 ) {
-    let mut writer = match Tables::open(connection, prefix) {
+    let mut writer = match Tables::open(connection, settings) {
         Ok(tables) => Writer { tables, waiting_for_search: Vec::new() },
         Err(error) => return tracing::error!(%error, "the sqlite writer could not start"),
     };

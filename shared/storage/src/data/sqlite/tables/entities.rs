@@ -44,9 +44,12 @@ impl Tables<'_> {
 
     pub(super) fn delete_user(&mut self, user_id: &UserId) -> Result<Vec<Change>> {
         let Some(number) = self.user_number(user_id)? else { return Ok(Vec::new()) };
-        self.write(
-            r#"DELETE FROM "{p}feedback" WHERE type_no IN (SELECT no FROM "{p}types") AND user_no = ?1"#,
-            [number],
+        self.delete_rows(
+            r#"SELECT type_no, user_no, item_no FROM "{p}recent"
+               WHERE type_no IN (SELECT no FROM "{p}types") AND user_no = ?1
+               UNION SELECT type_no, user_no, item_no FROM "{p}feedback"
+               WHERE type_no IN (SELECT no FROM "{p}types") AND user_no = ?1"#,
+            number,
         )?;
         self.write(r#"DELETE FROM "{p}users" WHERE no = ?1"#, [number])?;
         self.users.remove(user_id);
@@ -97,7 +100,11 @@ impl Tables<'_> {
 
     pub(super) fn delete_item(&mut self, item_id: &ItemId) -> Result<Vec<Change>> {
         let Some(number) = self.item_number(item_id)? else { return Ok(Vec::new()) };
-        self.write(r#"DELETE FROM "{p}feedback" WHERE item_no = ?1"#, [number])?;
+        self.delete_rows(
+            r#"SELECT type_no, user_no, item_no FROM "{p}recent_by_item" WHERE item_no = ?1
+               UNION SELECT type_no, user_no, item_no FROM "{p}by_item" WHERE item_no = ?1"#,
+            number,
+        )?;
         self.write(r#"DELETE FROM "{p}items" WHERE no = ?1"#, [number])?;
         self.search.delete(number)?;
         self.items.remove(item_id);

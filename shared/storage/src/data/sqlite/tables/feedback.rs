@@ -1,10 +1,11 @@
 //! Feedback: the rows of an event are sorted by key first, so that neighbours meet in the same page.
 
-use rusqlite::{Result, params};
+use rusqlite::Result;
 use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Feedback, FeedbackMode, Item, ItemId, UserId};
 
 use super::Tables;
+use crate::data::sqlite::migrate::with_prefix;
 use crate::data::sqlite::prepared::{Prepared, filled};
 use crate::data::{Outcome, feedback_changes};
 
@@ -60,7 +61,11 @@ impl Tables<'_> {
         mode: FeedbackMode,
         keys: &[NumberedRow],
     ) -> Result<()> {
-        let statement = self.upsert_of(mode);
+        let statement = match mode {
+            FeedbackMode::Accumulate => &mut self.statements.accumulate,
+            FeedbackMode::Overwrite => &mut self.statements.overwrite,
+        };
+        let by_item = &mut self.statements.index_by_item;
         for (feedback_type, user, item, index) in keys {
             let row = &rows[*index];
             statement.raw_bind_parameter(1, feedback_type)?;
@@ -71,7 +76,12 @@ impl Tables<'_> {
             statement.raw_bind_parameter(6, prepared.labels(*index))?;
             statement.raw_bind_parameter(7, filled(&row.comment))?;
             statement.raw_execute()?;
+            by_item.raw_bind_parameter(1, feedback_type)?;
+            by_item.raw_bind_parameter(2, user)?;
+            by_item.raw_bind_parameter(3, item)?;
+            by_item.raw_execute()?;
         }
+        self.fold.added(keys.len());
         Ok(())
     }
 
@@ -107,20 +117,48 @@ impl Tables<'_> {
     ) -> Result<Outcome> {
         let (user, item) = (self.user_number(user_id)?, self.item_number(item_id)?);
         let (Some(user), Some(item)) = (user, item) else { return Ok(Outcome::default()) };
-        let rows_deleted = match feedback_type {
-            None => self.write(
-                r#"DELETE FROM "{p}feedback" WHERE type_no IN (SELECT no FROM "{p}types")
-                   AND user_no = ?1 AND item_no = ?2"#,
-                params![user, item],
-            )?,
-            Some(name) => self.write(
-                r#"DELETE FROM "{p}feedback" WHERE type_no = (SELECT no FROM "{p}types" WHERE name = ?3)
-                   AND user_no = ?1 AND item_no = ?2"#,
-                params![user, item, name],
-            )?,
-        };
+        let mut types = self.all_types()?;
+        types.retain(|(_number, name)| feedback_type.is_none_or(|wanted| wanted == name));
+        let mut rows_deleted = 0;
+        for (number, _name) in types {
+            rows_deleted += u64::from(self.delete_row((number, user, item))?);
+        }
         let pairs = vec![(user_id.clone(), item_id.clone())];
         let changes = if rows_deleted == 0 { Vec::new() } else { vec![Change::Feedback { pairs }] };
         Ok(Outcome { duplicate: false, rows_deleted, changes })
+    }
+    fn all_types(&self) -> Result<Vec<(i64, String)>> {
+        let mut statement = self.connection.prepare_cached(&self.read.types)?;
+        let types = statement.query_map([""], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        types.collect()
+    }
+
+    /// Removes a row from wherever it lies; says whether there was one.
+    fn delete_row(&self, (feedback_type, user, item): (i64, i64, i64)) -> Result<bool> {
+        let mut deleted = 0;
+        for sql in [
+            r#"DELETE FROM "{p}recent" WHERE type_no = ?1 AND user_no = ?2 AND item_no = ?3"#,
+            r#"DELETE FROM "{p}feedback" WHERE type_no = ?1 AND user_no = ?2 AND item_no = ?3"#,
+        ] {
+            deleted += self.write(sql, [feedback_type, user, item])?;
+        }
+        if deleted == 0 {
+            return Ok(false);
+        }
+        for sql in [
+            r#"DELETE FROM "{p}recent_by_item" WHERE type_no = ?1 AND user_no = ?2 AND item_no = ?3"#,
+            r#"DELETE FROM "{p}by_item" WHERE type_no = ?1 AND user_no = ?2 AND item_no = ?3"#,
+        ] {
+            self.write(sql, [feedback_type, user, item])?;
+        }
+        Ok(true)
+    }
+
+    /// Removes every row whose key `keys` selects with one parameter.
+    pub(super) fn delete_rows(&self, keys: &str, number: i64) -> Result<()> {
+        let mut statement = self.connection.prepare_cached(&with_prefix(keys, &self.prefix))?;
+        let keys = statement.query_map([number], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        keys.into_iter().try_for_each(|key| self.delete_row(key).map(drop))
     }
 }
