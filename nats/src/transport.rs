@@ -11,11 +11,12 @@
 //! | [`Retention::WorkQueue`] | work queue, `max_msgs_per_subject` 1, discard old |
 //! | partitions | stream subject transform that puts `{{partition(n,last)}}` before the last token (one depth of subjects per stream), one consumer per partition filtered on that token; stripped again on delivery |
 //! | [`ConsumerSpec::to_all`] | a second filter subject on each of these consumers |
-//! | [`Order::Partition`], [`Order::Key`] | priority policy `pinned_client`, so one puller at a time; the puller asks for more only when what it gave out is settled (of the partition, of the key), and after taking over waits until what its predecessor held has come back |
+//! | [`Order::Partition`], [`Order::Key`] | priority policy `pinned_client`, so one puller at a time (`stream().group(..).messages()`, not `fetch`; `unpin_consumer` when it is dropped); the puller asks for more only when what it gave out is settled (of the partition, of the key), and after taking over waits until what its predecessor held has come back |
 //! | [`Order::Any`] | one plain pull consumer that everybody shares |
 //! | [`Transport::reader`] | ordered (ephemeral, self-healing) consumer |
 //! | [`BucketSpec::ttl`] | `max_age` of the bucket, with `limit_markers` so that watches hear of expiry |
-//! | [`RawBucket::delete_at`] | delete with expected revision |
+//! | [`RawBucket::delete`], [`RawBucket::delete_at`] | purge, with expected revision; a key that is gone has no history |
+//! | [`Transport::remove`], [`Transport::purge`] | delete message, purge by subject |
 //! | [`ObjectInfo::digest`] | the store's SHA-256, base64 turned into hexadecimal |
 
 use std::borrow::Cow;
@@ -284,7 +285,7 @@ pub trait RawBucket: Send + Sync {
     async fn delete_at(&self, key: &str, revision: u64) -> Result<(), BusError>;
     /// Every key that exists, with its value.
     async fn entries(&self) -> Result<Vec<Entry>, BusError>;
-    /// Older values of a key, oldest first, the present one last.
+    /// Older values of a key, oldest first, the present one last; nothing for a key that is gone.
     async fn history(&self, key: &str) -> Result<Vec<Entry>, BusError>;
     /// First every value that exists, then every change. Of values that follow one another faster than they are read,
     /// the last is never missed.
