@@ -251,7 +251,7 @@ async fn cached_lists(rows: &[Feedback]) -> Result<(), Failure> {
             computed: Timestamp::ZERO,
             stale_at: None,
             items: items.clone(),
-            excluded: Vec::new(),
+            catalogue: 0,
         };
         cache.put_user(&row.user_id, entry, mark).await?;
     }

@@ -64,7 +64,7 @@ pub(super) fn recall(
     let mut buffer = workspace.take_buffer(column);
     buffer.clear(live.set.items.len());
     let list = match scorer {
-        Scorer::Leaderboard(name) => leaderboard(inputs, live, name, wanted, workspace, &mut buffer),
+        Scorer::Leaderboard(name) => leaderboard(inputs, live, (name, wanted), workspace, &mut buffer),
         Scorer::Collaborative(model) => {
             if let Some(model) = live.set.collaborative.get(*model) {
                 workspace.score_collaborative(model, &mut buffer);
@@ -98,8 +98,7 @@ fn published(inputs: &Inputs<'_>, slot: u32) -> f32 {
 fn leaderboard(
     inputs: &Inputs<'_>,
     live: &Live,
-    name: &str,
-    wanted: usize,
+    (name, wanted): (&str, usize),
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) -> Vec<Ranked> {
