@@ -157,15 +157,7 @@ async fn singles(store: &Arc<SqliteStore>, rows: &[Feedback]) -> Result<(), Fail
         let started = Instant::now();
         let tasks = (0..callers).map(|caller| {
             let (store, rows) = (Arc::clone(store), rows[caller * share..][..share].to_vec());
-            tokio::spawn(async move {
-                let mut times = Vec::with_capacity(rows.len());
-                for row in rows {
-                    let asked = Instant::now();
-                    store.apply(post(vec![row])).await?;
-                    times.push(asked.elapsed());
-                }
-                Ok::<_, Failure>(times)
-            })
+            tokio::spawn(apply_one_by_one(store, rows))
         });
         let mut times = Vec::new();
         for task in tasks.collect::<Vec<_>>() {
@@ -180,6 +172,17 @@ async fn singles(store: &Arc<SqliteStore>, rows: &[Feedback]) -> Result<(), Fail
         );
     }
     Ok(())
+}
+
+/// How long each call took.
+async fn apply_one_by_one(store: Arc<SqliteStore>, rows: Vec<Feedback>) -> Result<Vec<Duration>, Failure> {
+    let mut times = Vec::with_capacity(rows.len());
+    for row in rows {
+        let asked = Instant::now();
+        store.apply(post(vec![row])).await?;
+        times.push(asked.elapsed());
+    }
+    Ok(times)
 }
 
 async fn reads(store: &SqliteStore, rows: &[Feedback]) -> Result<(), Failure> {

@@ -37,6 +37,7 @@ mod ledger;
 mod listing;
 mod migrate;
 mod prepared;
+mod read_sql;
 mod reader;
 mod scan;
 mod search;
@@ -131,10 +132,12 @@ impl SqliteStore {
         let mut checkpoints = Checkpoints::start(&mut connection, || open_connection(&path, Access::Write))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let for_writer = settings.clone();
+        let (ready, started) = oneshot::channel();
         let writer = std::thread::Builder::new().name("ulex-sqlite".to_owned()).spawn(move || {
-            writer::run(&connection, &for_writer, queue, &mut checkpoints);
+            writer::run(&connection, &for_writer, queue, &mut checkpoints, ready);
             drop(checkpoints);
         })?;
+        started.blocking_recv().unwrap_or(Err(SqliteError::Closed))?;
         let readers = Arc::new(Readers::new(settings.path.clone(), &settings.table_prefix));
         Ok(Self { jobs: Some(jobs), writer: Some(writer), readers })
     }

@@ -1,6 +1,6 @@
 //! The backends against the conformance suites, against each other, and against broken files.
 
-#![expect(clippy::unwrap_used, reason = "a helper of a test may panic like the test")]
+#![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers too")]
 
 mod agreement;
 mod cache;

@@ -11,7 +11,7 @@ use super::fold::Fold;
 use super::ledger::Ledger;
 use super::migrate::with_prefix;
 use super::prepared::{Call, Prepared};
-use super::reader::ReadSql;
+use super::read_sql::ReadSql;
 use super::search::SearchIndex;
 use crate::data::Outcome;
 
