@@ -133,7 +133,7 @@ impl Recommender {
     #[must_use]
     pub fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredId>> {
         let entry = self.inner.cache.user_now(user)?.entry?;
-        self.from_entry(&entry, query)
+        self.answer_from(&entry, query)
     }
 
     /// The best items for a user.
@@ -144,7 +144,7 @@ impl Recommender {
     pub async fn recommend(&self, user: &UserId, query: &ListQuery) -> Result<Vec<ScoredId>, RecommendError> {
         // A cache that is away costs time, not answers.
         let view = self.inner.cache.user(user).await.unwrap_or_default();
-        if let Some(found) = view.entry.as_ref().and_then(|entry| self.from_entry(entry, query)) {
+        if let Some(found) = view.entry.as_ref().and_then(|entry| self.answer_from(entry, query)) {
             return Ok(found);
         }
         let rows = self.inner.data.user_feedback(user, None).await?;
@@ -183,7 +183,7 @@ impl Recommender {
     pub async fn refresh(&self, user: &UserId) -> Result<bool, StorageError> {
         let view = self.inner.cache.user(user).await?;
         let query = ListQuery { n: 1, ..ListQuery::default() };
-        if view.entry.as_ref().is_some_and(|entry| self.from_entry(entry, &query).is_some()) {
+        if view.entry.as_ref().is_some_and(|entry| self.answer_from(entry, &query).is_some()) {
             return Ok(false);
         }
         let rows = self.inner.data.user_feedback(user, None).await?;
@@ -268,7 +268,7 @@ impl Recommender {
         let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
         let Some(index) = live.index_of(&view, item.as_str()) else { return Ok(Vec::new()) };
         let (items, scores) =
-            live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.row(index));
+            live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.neighbors.row(index));
         let shown = items
             .iter()
             .zip(scores)
@@ -354,12 +354,12 @@ impl Recommender {
     ) -> Result<Vec<ScoredId>, RecommendError> {
         let rows = self.inner.data.user_feedback(user, None).await?;
         let now = Timestamp::now();
-        Ok(self.with_inputs(user, &rows, query.categories(), now, |inputs, workspace| {
+        Ok(self.with_inputs((user, &rows), query.categories(), now, |inputs, workspace| {
             query.cut(scored(inputs.view, &single(inputs, source, query.depth(), workspace)))
         }))
     }
 
-    fn from_entry(&self, entry: &UserEntry, query: &ListQuery) -> Option<Vec<ScoredId>> {
+    fn answer_from(&self, entry: &UserEntry, query: &ListQuery) -> Option<Vec<ScoredId>> {
         let plan = self.inner.plan.load();
         let now = Timestamp::now();
         if !plan.cached_lists || !self.is_fresh(entry, &plan, now) {
@@ -401,7 +401,7 @@ impl Recommender {
 
     fn compute(&self, user: &UserId, rows: &[Feedback], query: &ListQuery, now: Timestamp) -> Made {
         let categories = query.categories();
-        self.with_inputs(user, rows, categories, now, |inputs, workspace| {
+        self.with_inputs((user, rows), categories, now, |inputs, workspace| {
             let kept =
                 if inputs.plan.cached_lists && categories.is_empty() { inputs.plan.cache_size } else { 0 };
             let list = recommend(inputs, query.depth().max(kept), workspace);
@@ -423,8 +423,7 @@ impl Recommender {
 
     fn with_inputs<T>(
         &self,
-        user: &UserId,
-        rows: &[Feedback],
+        (user, rows): (&UserId, &[Feedback]),
         categories: &[String],
         now: Timestamp,
         compute: impl FnOnce(&Inputs<'_>, &mut Workspace) -> T,

@@ -64,7 +64,7 @@ pub(super) fn recall(
     let mut buffer = workspace.take_buffer(column);
     buffer.clear(live.set.items.len());
     let list = match scorer {
-        Scorer::Leaderboard(name) => leaderboard(inputs, live, name, wanted, workspace, &mut buffer),
+        Scorer::Leaderboard(name) => leaderboard(inputs, live, (name, wanted), workspace, &mut buffer),
         Scorer::Collaborative(model) => {
             if let Some(model) = live.set.collaborative.get(*model) {
                 workspace.score_collaborative(model, &mut buffer);
@@ -98,8 +98,7 @@ fn published(inputs: &Inputs<'_>, slot: u32) -> f32 {
 fn leaderboard(
     inputs: &Inputs<'_>,
     live: &Live,
-    name: &str,
-    wanted: usize,
+    (name, wanted): (&str, usize),
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) -> Vec<Ranked> {
@@ -122,7 +121,7 @@ fn item_to_item(
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) {
-    let Some(neighbors) = live.set.item_neighbors(name) else { return };
+    let Some(neighbors) = live.set.item_neighbors(name).map(|found| found.for_recall()) else { return };
     for (&liked, &weight) in workspace.liked.iter().zip(&workspace.weights).take(inputs.plan.context_size) {
         let (items, scores) = neighbors.row(liked);
         for (&item, &score) in items.iter().zip(scores) {
@@ -141,7 +140,7 @@ fn user_to_user(
     let liked = (&workspace.liked[..], &workspace.weights[..]);
     let similar = live.set.similar_users(name, inputs.user, liked, SIMILAR_USERS);
     for user in similar {
-        let (items, weights) = live.set.liked.row(user.index as usize);
+        let (items, weights) = live.set.discounted.row(user.index as usize);
         for (&item, &weight) in items.iter().zip(weights) {
             buffer.add(item, user.score * weight);
         }

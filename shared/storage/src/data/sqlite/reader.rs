@@ -122,6 +122,7 @@ const ITEM: &str = "i.id, i.is_hidden, i.categories, i.time, i.labels, i.comment
 const FEEDBACK: &str = "t.name, u.id, i.id, f.value, f.time, f.updated, f.labels, f.comment";
 
 impl ReadSql {
+    #[expect(clippy::too_many_lines, reason = "a list of statements reads best in one place")]
     pub fn new(prefix: &str) -> Self {
         let sql = |text: &str| {
             let text = text.replace("{item}", ITEM).replace("{feedback}", FEEDBACK);
