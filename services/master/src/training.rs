@@ -26,8 +26,9 @@ use std::time::Instant;
 use serde_json::json;
 use thiserror::Error;
 use tracing::{info, warn};
+use ulex_algorithms::click_through::FmParams;
 use ulex_algorithms::interactions::Interactions;
-use ulex_algorithms::model_set::{Manifest, ModelSet, PipelineBlend};
+use ulex_algorithms::model_set::{Manifest, ModelSet, PipelineBlend, RankerModel};
 use ulex_algorithms::progress::{CancelFlag, Progress};
 use ulex_domain::Timestamp;
 use ulex_recommenders::history::Signal;
@@ -176,6 +177,21 @@ impl Cycle<'_> {
         let users = active_users(self.table, &shared);
         let compared_with = tested.as_ref().and(self.live).map(|live| live.id().to_owned());
         Ok(Cycled { set, users, comparison: tested, compared_with, problems })
+    }
+
+    /// Chooses and fits the click-through-rate model alone, on the whole table, to measure it by itself; `None` if there
+    /// is nothing to learn from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cycle::run`].
+    pub fn ranker(&self, params: &FmParams) -> Result<Option<RankerModel>, CycleError> {
+        let shared = self.read()?;
+        let all = |_: usize| true;
+        match ranker::choose_from(&shared, &all, params, self.cancel)? {
+            Some(recipe) => ranker::fit(&shared, &all, &recipe, params.seed, self.cancel),
+            None => Ok(None),
+        }
     }
 
     fn check(&self) -> Result<(), CycleError> {

@@ -9,6 +9,7 @@ pub(super) struct ReadSql {
     pub list_users: String,
     pub item: String,
     pub list_items: String,
+    pub items_by_arrival: String,
     pub user_feedback: String,
     pub item_feedback: String,
     pub pair_feedback: String,
@@ -77,6 +78,9 @@ impl ReadSql {
             ),
             item: sql(r#"SELECT {item} FROM "{p}items" i WHERE id = ?1"#),
             list_items: sql(r#"SELECT {item} FROM "{p}items" i WHERE id >= ?1 ORDER BY id LIMIT ?2"#),
+            items_by_arrival: sql(
+                r#"SELECT {item}, i.no FROM "{p}items" i WHERE no >= ?1 ORDER BY no LIMIT ?2"#,
+            ),
             user_feedback: both(USER_FEEDBACK) + " LIMIT ?2",
             item_feedback: both(ITEM_FEEDBACK) + " LIMIT ?2",
             pair_feedback: both(PAIR_FEEDBACK),

@@ -159,6 +159,13 @@ impl Reader {
         self.rows(&self.sql.list_items, params![from, row_limit(limit)], decode::item)
     }
 
+    pub fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>> {
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        self.rows(&self.sql.items_by_arrival, params![from, row_limit(limit)], |row| {
+            Ok((u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0), decode::item(row)?))
+        })
+    }
+
     /// The feedback of a user; `None` if it is more than `limit`.
     pub fn user_feedback(
         &self,
