@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
@@ -190,6 +191,8 @@ fn open_connection(path: &Path, access: Access) -> rusqlite::Result<Connection> 
     };
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY)?;
+    // Without this a statement is prepared anew whenever a parameter has another value than before.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "mmap_size", 256 << 20)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     match access {

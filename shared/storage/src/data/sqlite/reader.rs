@@ -4,6 +4,7 @@
 //! take longer runs on the blocking pool; only half of the connections may be busy with that, so that look-ups
 //! always find one.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,13 +97,13 @@ pub(super) struct Reader {
 
 /// Rows of both tables in order, one of each key, as far as they are visible at `until`. Of rows of one key the
 /// first counts; whether it is visible cannot be said before that.
-pub(super) fn settle<Key: Ord>(
+pub(super) fn settle(
     rows: &mut Vec<Feedback>,
     until: Option<Timestamp>,
-    key: impl Fn(&Feedback) -> Key,
+    order: impl Fn(&Feedback, &Feedback) -> Ordering,
 ) {
-    rows.sort_by_cached_key(&key);
-    rows.dedup_by(|later, first| key(later) == key(first));
+    rows.sort_by(&order);
+    rows.dedup_by(|later, first| order(later, first) == Ordering::Equal);
     rows.retain(|row| until.is_none_or(|until| row.timestamp <= until));
 }
 
@@ -177,7 +178,9 @@ impl Reader {
         if row_limit(rows.len()) >= limit {
             return Ok(None);
         }
-        settle(&mut rows, until, |row| (row.feedback_type.clone(), row.item_id.clone()));
+        settle(&mut rows, until, |one, other| {
+            (&one.feedback_type, &one.item_id).cmp(&(&other.feedback_type, &other.item_id))
+        });
         Ok(Some(rows))
     }
 
@@ -202,14 +205,16 @@ impl Reader {
         if row_limit(rows.len()) >= limit {
             return Ok(None);
         }
-        settle(&mut rows, until, |row| (row.feedback_type.clone(), row.user_id.clone()));
+        settle(&mut rows, until, |one, other| {
+            (&one.feedback_type, &one.user_id).cmp(&(&other.feedback_type, &other.user_id))
+        });
         Ok(Some(rows))
     }
 
     pub fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>> {
         let mut rows =
             self.rows(&self.sql.pair_feedback, [user.as_str(), item.as_str()], decode::feedback)?;
-        settle(&mut rows, None, |row| row.feedback_type.clone());
+        settle(&mut rows, None, |one, other| one.feedback_type.cmp(&other.feedback_type));
         Ok(rows)
     }
 
