@@ -255,7 +255,9 @@ impl Cycle<'_> {
         let in_train = |pair: usize| split.parts[pair] == Part::Train;
         chosen.ranker = ranker::choose(shared, &in_train, seed, self.cancel)?;
         ranking.at(1);
-        let set = self.fit(shared, &train, &in_train, &chosen)?;
+        let mut set = self.fit(shared, &train, &in_train, &chosen)?;
+        // Without them the blend would have to guess what leaderboards are worth.
+        set.leaderboards = Boards::new(self).counting(&train);
         chosen.blend = blending::learn(bed, set, &self.settings.plan, self.now);
         ranking.finish();
         Ok(chosen)
