@@ -1,7 +1,6 @@
 //! The models that learn from likes alone, each with its tuned defaults, fitted to the training part.
 
 use rayon::prelude::*;
-use serde_json::Value;
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::matrix_factorization::batch::PackedItems;
 use ulex_algorithms::matrix_factorization::bpr::BprParams;
@@ -39,22 +38,24 @@ impl Recipe {
         parameters::none("popular", set).map(|()| Self::Popular)
     }
 
-    /// BPR with some parameters replaced.
+    /// BPR with its best guess for data like these, some parameters replaced.
     ///
     /// # Errors
     ///
     /// [`ParameterError`].
-    pub fn bpr(seed: u64, set: Assignments<'_>) -> Result<Self, ParameterError> {
-        parameters::replace(&BprParams { seed, ..BprParams::default() }, "bpr", set).map(Self::Bpr)
+    pub fn bpr(train: &Interactions, seed: u64, set: Assignments<'_>) -> Result<Self, ParameterError> {
+        let guess = BprParams::candidates(train).into_iter().next().unwrap_or_default();
+        parameters::replace(&BprParams { seed, ..guess }, "bpr", set).map(Self::Bpr)
     }
 
-    /// Implicit ALS with some parameters replaced.
+    /// Implicit ALS with its best guess for data like these, some parameters replaced.
     ///
     /// # Errors
     ///
     /// [`ParameterError`].
-    pub fn als(seed: u64, set: Assignments<'_>) -> Result<Self, ParameterError> {
-        parameters::replace(&AlsParams { seed, ..AlsParams::default() }, "als", set).map(Self::Als)
+    pub fn als(train: &Interactions, seed: u64, set: Assignments<'_>) -> Result<Self, ParameterError> {
+        let guess = AlsParams::candidates(train).into_iter().next().unwrap_or_default();
+        parameters::replace(&AlsParams { seed, ..guess }, "als", set).map(Self::Als)
     }
 
     /// EASE with some parameters replaced.
@@ -64,17 +65,6 @@ impl Recipe {
     /// [`ParameterError`].
     pub fn ease(set: Assignments<'_>) -> Result<Self, ParameterError> {
         parameters::replace(&LinearParams::default(), "ease", set).map(Self::Ease)
-    }
-
-    /// The parameters, for people.
-    #[must_use]
-    pub fn parameters(&self) -> Value {
-        match self {
-            Self::Popular => Value::Null,
-            Self::Bpr(params) => serde_json::json!(params),
-            Self::Als(params) => serde_json::json!(params),
-            Self::Ease(params) => serde_json::json!(params),
-        }
     }
 
     /// Fits it.
@@ -200,7 +190,8 @@ mod tests {
 
     #[test]
     fn models_of_taste_find_what_is_missing_and_the_popular_list_does_not() {
-        for recipe in [Recipe::als(1, &[]), Recipe::bpr(1, &[]), Recipe::ease(&[])] {
+        let (train, _) = tastes();
+        for recipe in [Recipe::als(&train, 1, &[]), Recipe::bpr(&train, 1, &[]), Recipe::ease(&[])] {
             let recipe = recipe.unwrap();
             assert!(first_hits(&recipe) >= 38, "{recipe:?}");
         }
@@ -218,7 +209,7 @@ mod tests {
     #[test]
     fn a_batch_of_lists_is_the_lists_one_by_one() {
         let (train, test) = tastes();
-        let Recipe::Als(params) = Recipe::als(1, &[]).unwrap() else { panic!("als") };
+        let Recipe::Als(params) = Recipe::als(&train, 1, &[]).unwrap() else { panic!("als") };
         let model = params.check().unwrap().fit(&train, &Unattended).unwrap();
         let cases = Cases::new(&test);
         for (case, list) in cases.answer(&model, &train, 3).iter().enumerate() {
@@ -233,7 +224,7 @@ mod tests {
     fn parameters_out_of_range_are_refused_by_the_model() {
         let set = [("factors".to_owned(), "0".to_owned())];
         let (train, _) = tastes();
-        let reason = Recipe::als(1, &set).unwrap().fit(&train).err().unwrap().to_string();
+        let reason = Recipe::als(&train, 1, &set).unwrap().fit(&train).err().unwrap().to_string();
         assert!(reason.contains("factors"), "{reason}");
     }
 }

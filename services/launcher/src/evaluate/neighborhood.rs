@@ -3,7 +3,6 @@
 //! What makes good neighbours differs between data in which items have many users and data in which they have few, so
 //! without `--set` the presets for both are tried on a tenth of the training part, the test untouched.
 
-use ulex_algorithms::evaluation::ranking::RankingTest;
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::random::Seed;
 use ulex_algorithms::similarity::{
@@ -11,13 +10,12 @@ use ulex_algorithms::similarity::{
 };
 use ulex_algorithms::split::{Shares, Touch, by_share};
 use ulex_algorithms::top_k::Scored;
+use ulex_master::training::neighborhoods::{items_preset, users_preset};
 
-use super::cases::{Cases, Recommends, Scratch};
+use super::cases::{Recommends, Scratch};
 
 /// Share of the training part that presets are chosen by.
 const CHOOSING_SHARE: f64 = 0.1;
-/// Cutoff that presets are chosen by.
-const CUTOFF: usize = 10;
 
 /// Which side neighbours are on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,29 +27,14 @@ pub enum Side {
 }
 
 impl Side {
-    /// The presets, the one for many users per item first.
-    #[must_use]
-    pub const fn presets(self) -> [KnnParams; 2] {
-        match self {
-            Self::Items => [KnnParams::ITEMS_OFTEN_SHARED, KnnParams::ITEMS_RARELY_SHARED],
-            Self::Users => [KnnParams::USERS, KnnParams::USERS_RARELY_SHARED],
-        }
-    }
-
-    /// The preset with the higher NDCG@10 on a part of `train` that is held back for it.
+    /// The preset that the service would choose, judged on a part of `train` that is held back for it.
     #[must_use]
     pub fn choose(self, train: &Interactions, seed: u64) -> KnnParams {
         let (fit_on, validation) = hold_back(train, seed);
-        let cases = Cases::new(&validation);
-        let judge = |params: &KnnParams| {
-            let model = Neighborhood::fit(self, params, &fit_on);
-            let lists = cases.answer(&model, &fit_on, CUTOFF);
-            let nothing = Interactions::from_triples(lists.len(), validation.n_cols(), Vec::new());
-            let test = RankingTest { test: &cases.wanted, seen: &nothing, cutoffs: &[CUTOFF] };
-            test.evaluate_lists(&lists).at(CUTOFF).map_or(0.0, |at| at.mean().ndcg)
-        };
-        let [first, second] = self.presets();
-        if judge(&second) > judge(&first) { second } else { first }
+        match self {
+            Self::Items => items_preset(&fit_on, &validation),
+            Self::Users => users_preset(&fit_on, &validation),
+        }
     }
 }
 
@@ -132,10 +115,9 @@ mod tests {
     #[test]
     fn both_sides_find_what_the_group_likes_and_the_user_has_not() {
         let train = two_groups();
-        for (side, params) in [Side::Items, Side::Users]
-            .into_iter()
-            .flat_map(|side| side.presets().map(|preset| (side, preset)))
-        {
+        for side in [Side::Items, Side::Users] {
+            let params = side.choose(&train, 7);
+            assert_eq!(params, side.choose(&train, 7), "the choice can be repeated");
             let model = Neighborhood::fit(side, &params, &train);
             let found = |user: u32| -> Vec<u32> {
                 let keep = |item| !train.contains(user as usize, item);
@@ -144,14 +126,6 @@ mod tests {
             };
             assert_eq!((found(0), found(10)), (vec![4], vec![9]), "{side:?} {params:?}");
         }
-    }
-
-    #[test]
-    fn the_choice_is_one_of_the_presets_and_can_be_repeated() {
-        let train = two_groups();
-        let chosen = Side::Items.choose(&train, 7);
-        assert!(Side::Items.presets().contains(&chosen));
-        assert_eq!(chosen, Side::Items.choose(&train, 7));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use ulex_algorithms::click_through::{FmError, FmParams};
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::matrix_factorization::FactorizationError;
 use ulex_algorithms::model_set::RankerModel;
+use ulex_algorithms::similarity::KnnParams;
 use ulex_domain::Timestamp;
 use ulex_master::dataset::table::Table;
 use ulex_master::training::{CycleError, CycleSettings};
@@ -191,8 +192,8 @@ impl Evaluation<'_> {
         }
         match self.arguments.model {
             ModelChoice::Popular => self.recipe(divided, &Recipe::popular(set)?),
-            ModelChoice::Bpr => self.recipe(divided, &Recipe::bpr(*seed, set)?),
-            ModelChoice::Als => self.recipe(divided, &Recipe::als(*seed, set)?),
+            ModelChoice::Bpr => self.recipe(divided, &Recipe::bpr(&divided.train, *seed, set)?),
+            ModelChoice::Als => self.recipe(divided, &Recipe::als(&divided.train, *seed, set)?),
             ModelChoice::Ease => self.recipe(divided, &Recipe::ease(set)?),
             ModelChoice::ItemKnn => self.neighborhood(divided, Side::Items),
             ModelChoice::UserKnn => self.neighborhood(divided, Side::Users),
@@ -211,7 +212,7 @@ impl Evaluation<'_> {
     fn neighborhood(&mut self, divided: &Divided, side: Side) -> Result<(), EvaluateError> {
         let begun = Instant::now();
         // Nonsense is refused before the work begins.
-        parameters::replace(&side.presets()[0], self.arguments.model.name(), &self.arguments.parameters)?;
+        parameters::replace(&KnnParams::default(), self.arguments.model.name(), &self.arguments.parameters)?;
         let preset = side.choose(&divided.train, self.arguments.seed);
         let params = parameters::replace(&preset, self.arguments.model.name(), &self.arguments.parameters)?;
         let choose_seconds = begun.elapsed().as_secs_f64();

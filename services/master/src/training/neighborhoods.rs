@@ -35,17 +35,30 @@ impl NeighborRecipe {
     /// Chooses by NDCG@10 on the validation.
     #[must_use]
     pub fn choose(train: &Interactions, validation: &Interactions) -> Self {
-        let by_item = train.transposed();
-        let items = [KnnParams::ITEMS_OFTEN_SHARED, KnnParams::ITEMS_RARELY_SHARED]
-            .map(|params| (judge_items(&params.neighbors(&by_item), train, validation), params));
-        let users = [KnnParams::USERS, KnnParams::USERS_RARELY_SHARED]
-            .map(|params| (judge_users(&params, train, validation), params));
-        let best =
-            |judged: [(f64, KnnParams); 2]| if judged[1].0 > judged[0].0 { judged[1] } else { judged[0] };
-        let (items, users) = (best(items), best(users));
-        info!(items = ?items, users = ?users, "neighbourhoods judged on validation");
-        Self { items: items.1, users: users.1 }
+        Self { items: items_preset(train, validation), users: users_preset(train, validation) }
     }
+}
+
+/// The better preset for items that recommend items.
+#[must_use]
+pub fn items_preset(train: &Interactions, validation: &Interactions) -> KnnParams {
+    let by_item = train.transposed();
+    let judge = |params: &KnnParams| judge_items(&params.neighbors(&by_item), train, validation);
+    better("items", [KnnParams::ITEMS_OFTEN_SHARED, KnnParams::ITEMS_RARELY_SHARED], &judge)
+}
+
+/// The better preset for users who recommend to users.
+#[must_use]
+pub fn users_preset(train: &Interactions, validation: &Interactions) -> KnnParams {
+    let judge = |params: &KnnParams| judge_users(params, train, validation);
+    better("users", [KnnParams::USERS, KnnParams::USERS_RARELY_SHARED], &judge)
+}
+
+fn better(side: &str, presets: [KnnParams; 2], judge: &dyn Fn(&KnnParams) -> f64) -> KnnParams {
+    let [first, second] = presets.map(|params| (judge(&params), params));
+    let (ndcg, params) = if second.0 > first.0 { second } else { first };
+    info!(side, ndcg, params = ?params, "neighbourhoods judged on validation");
+    params
 }
 
 /// NDCG@10 of what neighbours of a user's items recommend.

@@ -172,3 +172,22 @@ fn imported_data_are_divided_in_the_data_directory() {
         assert!(number(&report, "hr@1") > 0.5, "{}", report.json());
     }
 }
+
+#[test]
+#[ignore = "needs ULEX_DATA_DIR"]
+fn models_are_as_good_on_the_published_splits_as_we_say() {
+    const ULEX_DATA_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+    let data = std::env::var("ULEX_DATA_DIR").unwrap_or_else(|_| ULEX_DATA_DIR.to_owned());
+    let promised = [
+        ("ml100k-80-20", "als", "ndcg@10", 0.42),
+        ("ml100k-80-20", "item-knn", "ndcg@10", 0.40),
+        ("ml100k-80-20", "pipeline", "ndcg@10", 0.43),
+        ("gowalla", "item-knn", "recall@20", 0.155),
+        ("frappe", "fm", "auc", 0.965),
+    ];
+    for (split, model, key, at_least) in promised {
+        let folder = Path::new(&data).join("splits").join(split);
+        let report = asked(&folder, &["--model", model, "--at", "10,20"]).unwrap();
+        assert!(number(&report, key) >= at_least, "{}", report.json());
+    }
+}
