@@ -14,10 +14,12 @@ use serde::{Deserialize, Serialize};
 use crate::click_through::{FeatureRows, Layout, Ranker};
 use crate::dictionary::Dictionary;
 use crate::interactions::Interactions;
+use crate::linear_algebra::product::gram;
 use crate::list::blend::Blend;
 use crate::matrix_factorization::fold_in::{FoldIn, Objective, Scratch};
 use crate::matrix_factorization::linear::LinearModel;
 use crate::matrix_factorization::{FactorModel, FactorizationError};
+use crate::similarity::overlap::Shared;
 use crate::similarity::{Neighbors, OverlapIndex};
 use crate::top_k::Scored;
 
@@ -73,10 +75,31 @@ pub struct Factors {
     pub objective: Objective,
     /// How a user's vector is found from what the user likes.
     pub fold_in: FoldIn,
+    /// How the vector of an item that the fit has not seen is found from who likes it.
+    pub item_side: Option<ItemSide>,
+}
+
+/// What folding items in needs to know of all users of the fit.
+#[derive(Clone, Debug)]
+pub struct ItemSide {
+    /// How many there were.
+    pub users: usize,
+    /// `Xᵀ X` of their vectors `X`, padded.
+    pub products: Vec<f32>,
+    fold_in: FoldIn,
+}
+
+impl ItemSide {
+    /// Prepares for folding items in; `None` if there are no users or the products are of no use.
+    #[must_use]
+    pub fn new(products: Vec<f32>, users: usize, factors: usize, objective: Objective) -> Option<Self> {
+        let fold_in = FoldIn::from_gram(products.clone(), factors, users, objective).ok();
+        fold_in.filter(|_| users > 0).map(|fold_in| Self { users, products, fold_in })
+    }
 }
 
 impl Factors {
-    /// Prepares item vectors for folding users in.
+    /// Prepares item vectors for folding users in, and what is left of the user vectors for folding items in.
     ///
     /// # Errors
     ///
@@ -87,9 +110,57 @@ impl Factors {
         objective: Objective,
     ) -> Result<Self, FactorizationError> {
         let fold_in = FoldIn::new(&model.items, model.factors, objective)?;
+        let products = gram(&model.users, model.factors);
+        let item_side = ItemSide::new(products, model.n_users(), model.factors, objective);
         let model = FactorModel { users: Vec::new(), ..model };
-        Ok(Self { kind: kind.into(), model, objective, fold_in })
+        Ok(Self { kind: kind.into(), model, objective, fold_in, item_side })
     }
+
+    /// The vector of a user who likes `liked` (indexes and weights, in any order). `other` is asked first for the vector
+    /// of an item and overrules the model. `None` if nothing is liked or the equations have no solution.
+    pub fn user_vector<'m, 'v>(
+        &'v self,
+        liked: (&[u32], &[f32]),
+        other: impl Fn(u32) -> Option<&'v [f32]> + Copy,
+        memory: &'m mut FoldInMemory,
+    ) -> Option<&'m [f32]> {
+        let items = &self.model;
+        let vector_of = |index: u32| other(index).or_else(|| Some(items.item(index as usize)));
+        solved(&self.fold_in, items.factors, vector_of, liked, memory)
+    }
+
+    /// The vector of an item that the model does not hold, from the vectors of users who like it (one after the other)
+    /// and how much each does. `None` if nobody does, or folding items in is impossible.
+    pub fn item_vector<'m>(
+        &self,
+        users: &[f32],
+        weights: &[f32],
+        memory: &'m mut FoldInMemory,
+    ) -> Option<&'m [f32]> {
+        let k = self.model.factors;
+        let indexes: Vec<u32> = (0..weights.len() as u32).collect();
+        let vector_of = |index: u32| users.get(index as usize * k..(index as usize + 1) * k);
+        solved(&self.item_side.as_ref()?.fold_in, k, vector_of, (&indexes, weights), memory)
+    }
+}
+
+fn solved<'m, 'v>(
+    fold_in: &FoldIn,
+    factors: usize,
+    vector_of: impl Fn(u32) -> Option<&'v [f32]> + Copy,
+    liked: (&[u32], &[f32]),
+    memory: &'m mut FoldInMemory,
+) -> Option<&'m [f32]> {
+    if liked.0.is_empty() {
+        return None;
+    }
+    let place = memory.0.iter().position(|(vector, _)| vector.len() == factors).unwrap_or_else(|| {
+        memory.0.push((vec![0.0; factors], fold_in.scratch()));
+        memory.0.len() - 1
+    });
+    let (vector, scratch) = &mut memory.0[place];
+    fold_in.solve_with(vector_of, liked, scratch, vector).ok()?;
+    Some(vector)
 }
 
 /// The same list for everybody, best first.
@@ -174,6 +245,8 @@ pub struct RankerModel {
 impl RankerModel {
     /// The logit of each candidate, NaN for an item without features; `user` is `None` for somebody new.
     pub fn logits(&self, user: Option<u32>, items: &[u32], out: &mut Vec<f32>) {
+        /// Keeps a calibration that says "always" or "never" finite.
+        const SUREST: f32 = 1e-6;
         out.clear();
         let newcomer = self.users.len().saturating_sub(1);
         let row = user.map_or(newcomer, |user| user as usize).min(newcomer);
@@ -183,10 +256,10 @@ impl RankerModel {
         }
         let user = self.ranker.user_vector(&self.users, row);
         self.ranker.score_candidates(&user, items, out);
-        for probability in out.iter_mut() {
-            // An item that the model does not hold has probability 0.
-            *probability =
-                if *probability > 0.0 { (*probability / (1.0 - *probability)).ln() } else { f32::NAN };
+        for (probability, &item) in out.iter_mut().zip(items) {
+            let known = (item as usize) < self.ranker.n_items();
+            let sure = probability.clamp(SUREST, 1.0 - SUREST);
+            *probability = if known { (sure / (1.0 - sure)).ln() } else { f32::NAN };
         }
     }
 }
@@ -251,12 +324,23 @@ impl ModelSet {
         liked: (&[u32], &[f32]),
         k: usize,
     ) -> Vec<Scored> {
+        self.similar_users_with(name, user, liked, (k, &mut Shared::default()))
+    }
+
+    /// [`ModelSet::similar_users`] with memory that the next call uses again; it grows to the number of users.
+    #[must_use]
+    pub fn similar_users_with(
+        &self,
+        name: &str,
+        user: Option<u32>,
+        liked: (&[u32], &[f32]),
+        (k, memory): (usize, &mut Shared),
+    ) -> Vec<Scored> {
         let Some(found) = self.user_to_user.iter().find(|known| known.name == name) else {
             return Vec::new();
         };
         if found.by_items && !liked.0.is_empty() {
-            let history: Vec<(u32, f32)> = liked.0.iter().copied().zip(liked.1.iter().copied()).collect();
-            let mut similar = self.overlap.query(&history, k + 1);
+            let mut similar = self.overlap.query_with(liked, k.saturating_add(1), memory);
             similar.retain(|other| Some(other.index) != user);
             similar.truncate(k);
             return similar;
@@ -268,12 +352,9 @@ impl ModelSet {
     }
 }
 
-/// Memory for scoring with collaborative models; grows to the largest model it has met.
+/// Memory for folding in; has some for each length of vectors it has met.
 #[derive(Clone, Debug, Default)]
-pub struct FoldInMemory {
-    scratch: Option<(usize, Scratch)>,
-    vector: Vec<f32>,
-}
+pub struct FoldInMemory(Vec<(Vec<f32>, Scratch)>);
 
 impl Collaborative {
     /// `als`, `bpr` or `ease`.
@@ -295,17 +376,13 @@ impl Collaborative {
         match self {
             Self::Linear(linear) => linear.scores_into(liked, scores),
             Self::Factors(factors) => {
-                let k = factors.model.factors;
-                if memory.scratch.as_ref().is_none_or(|(size, _)| *size != k) {
-                    memory.scratch = Some((k, factors.fold_in.scratch()));
-                    memory.vector = vec![0.0; k];
-                }
-                let Some((_, scratch)) = &mut memory.scratch else { return };
-                let solved = factors.fold_in.solve(&factors.model.items, liked, scratch, &mut memory.vector);
-                if solved.is_ok() {
-                    factors.model.scores_into(&memory.vector, scores);
+                if let Some(vector) = factors.user_vector(liked, |_| None, memory) {
+                    factors.model.scores_into(vector, scores);
                 }
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,10 +86,37 @@ impl Catalogue {
         self.inner.write().remove(id.as_str());
     }
 
-    /// Forgets everything.
+    /// Forgets everything but which slot belongs to which id: models that are in use hold slots.
     pub fn clear(&self) {
         let mut inner = self.inner.write();
-        *inner = Inner { generation: inner.generation.wrapping_add(1), ..Inner::default() };
+        inner.generation = inner.generation.wrapping_add(1);
+        for slot in 0..inner.entries.len() as u32 {
+            inner.unlist(slot);
+        }
+    }
+
+    /// The slots of these ids, in their order. An id without an item gets one that waits for it. Writers and readers
+    /// wait only while ids that are new are added.
+    pub fn reserve<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Vec<u32> {
+        const MISSING: u32 = u32::MAX;
+        let mut missing: Vec<(usize, &str)> = Vec::new();
+        let view = self.view();
+        let find = |(place, id): (usize, &'a str)| match view.slot(id) {
+            Some(slot) => slot,
+            None => {
+                missing.push((place, id));
+                MISSING
+            }
+        };
+        let mut slots: Vec<u32> = ids.enumerate().map(find).collect();
+        drop(view);
+        if !missing.is_empty() {
+            let mut inner = self.inner.write();
+            for (place, id) in missing {
+                slots[place] = inner.slot(SmolStr::new(id));
+            }
+        }
+        slots
     }
 
     /// A consistent view for one computation. Writers wait while it is held: never keep it across an await.
@@ -103,10 +130,7 @@ impl Inner {
     fn put(&mut self, state: &ItemState) {
         self.generation = self.generation.wrapping_add(1);
         let id = SmolStr::new(state.item_id.as_str());
-        let slot = match self.slots.get(&id) {
-            Some(&slot) => slot,
-            None => self.add_slot(id),
-        };
+        let slot = self.slot(id);
         self.unlist(slot);
         let categories = state.categories.iter().map(|name| self.category(name)).collect();
         let entry = &mut self.entries[slot as usize];
@@ -144,7 +168,11 @@ impl Inner {
         self.newest.remove(&(Reverse(entry.timestamp), Reverse(slot)));
     }
 
-    fn add_slot(&mut self, id: SmolStr) -> u32 {
+    /// The slot of an id, added if it is new.
+    fn slot(&mut self, id: SmolStr) -> u32 {
+        if let Some(&slot) = self.slots.get(&id) {
+            return slot;
+        }
         let slot = u32::try_from(self.entries.len()).expect("fewer than 2^32 items");
         self.entries.push(Entry {
             id: id.clone(),
@@ -169,9 +197,9 @@ impl Inner {
 }
 
 /// What a request demands of an item beyond being there and not hidden.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Eligibility {
-    /// The item carries all of these; `None`: a requested category does not exist, so nothing qualifies.
+    /// Items carry all of these; `None`: a requested category does not exist, so nothing qualifies.
     categories: Option<Vec<u32>>,
     /// Only items published after this moment.
     published_after: Option<Timestamp>,
@@ -202,16 +230,22 @@ impl CatalogueView<'_> {
         self.inner.generation
     }
 
-    /// Number of slots, including those of deleted items.
+    /// Number of slots, including those of ids without an item.
     #[must_use]
     pub fn len(&self) -> usize {
         self.inner.entries.len()
     }
 
-    /// Whether there has never been an item.
+    /// Whether there is no slot.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.inner.entries.is_empty()
+    }
+
+    /// Whether there is an item, hidden or not.
+    #[must_use]
+    pub fn exists(&self, slot: u32) -> bool {
+        self.inner.entries.get(slot as usize).is_some_and(|entry| entry.exists)
     }
 
     /// Items that exist, hidden ones included.
@@ -278,6 +312,9 @@ impl Eligibility {
 
 #[cfg(test)]
 mod tests {
+    use ulex_domain::{Event, Item};
+    use ulex_storage::data::{MemoryStore, Submission};
+
     use super::*;
 
     fn item(id: &str, seconds: i64, categories: &[&str]) -> ItemState {
@@ -319,6 +356,75 @@ mod tests {
         catalogue.put(&[item("a", 3, &[]), item("b", 2, &[])]);
         assert_eq!(shown(&catalogue, &[]), ["a", "b"]);
         assert!(catalogue.view().categories().is_empty());
+    }
+
+    #[test]
+    fn slots_outlive_their_items() {
+        let catalogue = Catalogue::default();
+        catalogue.put(&[item("a", 1, &["x"]), item("b", 2, &[])]);
+        let before = ["a", "b"].map(|id| catalogue.view().slot(id).unwrap());
+        catalogue.remove(&ItemId::new("a"));
+        catalogue.clear();
+        assert_eq!(shown(&catalogue, &[]), [""; 0]);
+        assert_eq!((catalogue.view().existing(), catalogue.view().categories()), (0, Vec::new()));
+        catalogue.put(&[item("c", 1, &[]), item("b", 2, &["x"]), item("a", 3, &[])]);
+        assert_eq!(["a", "b"].map(|id| catalogue.view().slot(id).unwrap()), before);
+        assert_eq!(shown(&catalogue, &[]), ["a", "b", "c"]);
+        assert_eq!(catalogue.view().categories(), [(SmolStr::new("x"), 1)]);
+    }
+
+    #[test]
+    fn a_reserved_slot_shows_nothing_until_its_item_comes() {
+        let catalogue = Catalogue::default();
+        catalogue.put(&[item("a", 1, &[])]);
+        let generation = catalogue.view().generation();
+        let slots = catalogue.reserve(["later", "a", "later"].into_iter());
+        assert_eq!((slots[0], slots[1]), (slots[2], catalogue.view().slot("a").unwrap()));
+        assert!(!catalogue.view().exists(slots[0]) && catalogue.view().exists(slots[1]));
+        assert_eq!(catalogue.view().generation(), generation, "nothing that can be seen has changed");
+        catalogue.remove(&ItemId::new("later"));
+        assert_eq!((shown(&catalogue, &[]), catalogue.view().existing()), (vec!["a".to_owned()], 1));
+        catalogue.put(&[item("later", 2, &[])]);
+        assert_eq!(catalogue.view().slot("later"), Some(slots[0]));
+        assert_eq!(shown(&catalogue, &[]), ["later", "a"]);
+    }
+
+    #[test]
+    fn every_change_moves_the_generation_on_and_catalogues_start_at_different_ones() {
+        let catalogue = Catalogue::default();
+        assert_ne!(catalogue.view().generation(), Catalogue::default().view().generation());
+        let mut seen = vec![catalogue.view().generation()];
+        catalogue.put(&[item("a", 1, &[])]);
+        seen.push(catalogue.view().generation());
+        catalogue.put(&[ItemState { is_hidden: true, ..item("a", 1, &[]) }]);
+        seen.push(catalogue.view().generation());
+        catalogue.remove(&ItemId::new("a"));
+        seen.push(catalogue.view().generation());
+        catalogue.clear();
+        seen.push(catalogue.view().generation());
+        seen.dedup();
+        assert_eq!(seen.len(), 5);
+    }
+
+    #[tokio::test]
+    async fn loading_reads_every_item_in_the_order_in_which_it_came() {
+        let store = MemoryStore::new();
+        let items = (0..PAGE + 5).map(|number| Item {
+            item_id: ItemId::new(format!("{number}")),
+            is_hidden: number == 3,
+            categories: Some(vec!["x".to_owned()]),
+            timestamp: Timestamp::from_unix_seconds(7),
+            labels: serde_json::Value::Null,
+            comment: String::new(),
+        });
+        let event = Event::PutItems { items: items.collect() };
+        store.apply(vec![Submission { event_id: None, event }]).await.unwrap();
+        let catalogue = Catalogue::default();
+        assert_eq!(catalogue.load(&store).await.unwrap(), PAGE + 5);
+        let shown = shown(&catalogue, &["x"]);
+        assert_eq!(shown.len(), PAGE + 4, "one is hidden");
+        assert_eq!(catalogue.view().existing(), PAGE + 5);
+        assert!(shown.iter().all(|id| id != "3"));
     }
 
     #[test]

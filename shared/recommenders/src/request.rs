@@ -63,3 +63,20 @@ pub enum RecommendError {
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
+
+/// The named recommender, or the first one.
+pub(crate) fn pick<'a>(
+    name: Option<&str>,
+    configured: &'a [String],
+    kind: &'static str,
+    disabled: &'static str,
+) -> Result<&'a str, RecommendError> {
+    match name {
+        None => configured.first().map(String::as_str).ok_or(RecommendError::Disabled(disabled)),
+        Some(name) => configured
+            .iter()
+            .find(|known| *known == name)
+            .map(String::as_str)
+            .ok_or_else(|| RecommendError::UnknownRecommender { kind, name: name.to_owned() }),
+    }
+}

@@ -17,12 +17,12 @@ use ulex_storage::StorageError;
 use ulex_storage::cache::{CacheStore, UserEntry};
 use ulex_storage::data::DataStore;
 
-use crate::catalogue::{Catalogue, CatalogueView, Eligibility};
+use crate::catalogue::{Catalogue, CatalogueView};
 use crate::history::{History, TypeScales};
 use crate::live::Live;
 use crate::pipeline::{Inputs, Ranked, Workspace, recommend, single};
 use crate::plan::{Plan, Source};
-use crate::request::{ListQuery, RecommendError, ScoredId};
+use crate::request::{ListQuery, RecommendError, ScoredId, pick};
 
 thread_local! {
     static WORKSPACE: RefCell<Workspace> = RefCell::default();
@@ -482,27 +482,4 @@ fn scored(view: &CatalogueView<'_>, list: &[Ranked]) -> Vec<ScoredId> {
 fn published_after(plan: &Plan, now: Timestamp) -> Option<Timestamp> {
     let ttl = i64::try_from(plan.item_ttl?.as_nanos()).unwrap_or(i64::MAX);
     Some(now.plus_nanos(-ttl))
-}
-
-/// The named recommender, or the first one.
-fn pick<'a>(
-    name: Option<&str>,
-    configured: &'a [String],
-    kind: &'static str,
-    disabled: &'static str,
-) -> Result<&'a str, RecommendError> {
-    match name {
-        None => configured.first().map(String::as_str).ok_or(RecommendError::Disabled(disabled)),
-        Some(name) => configured
-            .iter()
-            .find(|known| *known == name)
-            .map(String::as_str)
-            .ok_or_else(|| RecommendError::UnknownRecommender { kind, name: name.to_owned() }),
-    }
-}
-
-/// Demands nothing of an item; for callers outside this crate that run the pipeline themselves.
-#[must_use]
-pub fn any_item() -> Eligibility {
-    Eligibility::any()
 }

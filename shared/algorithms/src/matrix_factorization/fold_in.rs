@@ -99,15 +99,37 @@ impl FoldIn {
     pub fn new(other: &[f32], factors: usize, objective: Objective) -> Result<Self, FactorizationError> {
         objective.check()?;
         check("factors", factors as f64, (1..=1024).contains(&factors), "1 to 1024")?;
+        Self::from_gram(gram(other, factors), factors, other.len() / factors, objective)
+    }
+
+    /// The same from `otherᵀ · other` (padded, see [`gram`]) and the number of rows of `other`, where its rows are no
+    /// longer at hand. Solve with [`FoldIn::solve_with`].
+    ///
+    /// # Errors
+    ///
+    /// As [`FoldIn::new`]; [`FactorizationError::Unsuitable`] for a matrix of another size or with a value that is not
+    /// finite.
+    pub fn from_gram(
+        mut gram: Vec<f32>,
+        factors: usize,
+        others: usize,
+        objective: Objective,
+    ) -> Result<Self, FactorizationError> {
+        objective.check()?;
+        check("factors", factors as f64, (1..=1024).contains(&factors), "1 to 1024")?;
         let n = padded(factors);
-        let mut shared = gram(other, factors);
-        for value in &mut shared {
+        if gram.len() != n * n || !gram.iter().all(|value| value.is_finite()) {
+            return Err(FactorizationError::Unsuitable {
+                reason: "the matrix of products does not fit the factors",
+            });
+        }
+        for value in &mut gram {
             *value *= objective.unobserved_weight;
         }
         for unused in factors..n {
-            shared[unused * n + unused] = 1.0;
+            gram[unused * n + unused] = 1.0;
         }
-        Ok(Self { factors, others: other.len() / factors, objective, shared })
+        Ok(Self { factors, others, objective, shared: gram })
     }
 
     /// Memory for [`FoldIn::solve`], one per thread.
@@ -133,6 +155,24 @@ impl FoldIn {
     pub fn solve(
         &self,
         other: &[f32],
+        entries: (&[u32], &[f32]),
+        scratch: &mut Scratch,
+        out: &mut [f32],
+    ) -> Result<(), FactorizationError> {
+        let k = self.factors;
+        let vector_of = |index: u32| other.get(index as usize * k..(index as usize + 1) * k);
+        self.solve_with(vector_of, entries, scratch, out)
+    }
+
+    /// [`FoldIn::solve`] for entries whose vectors lie in several places: `vector_of` finds each by its index. One of
+    /// another length than `factors` is ignored like one that is not found.
+    ///
+    /// # Errors
+    ///
+    /// As [`FoldIn::solve`].
+    pub fn solve_with<'a>(
+        &self,
+        vector_of: impl Fn(u32) -> Option<&'a [f32]> + Copy,
         (indexes, weights): (&[u32], &[f32]),
         scratch: &mut Scratch,
         out: &mut [f32],
@@ -144,7 +184,7 @@ impl FoldIn {
         }
         let mut ridge = 0.0;
         for attempt in 0..7 {
-            let row = Row { shared: self, other, indexes, weights, scratch: &mut *scratch, ridge };
+            let row = Row { shared: self, vector_of, indexes, weights, scratch: &mut *scratch, ridge };
             if simd::run(row).is_ok() {
                 out.copy_from_slice(&scratch.right[..out.len()]);
                 return Ok(());
@@ -183,21 +223,21 @@ pub(super) fn gather<L: Lanes>(lanes: L, scale: f32, factor: &[f32], into: &mut 
     axpy_lanes(lanes, scale, factor, into);
 }
 
-struct Row<'a> {
+struct Row<'a, F> {
     shared: &'a FoldIn,
-    other: &'a [f32],
+    vector_of: F,
     indexes: &'a [u32],
     weights: &'a [f32],
     scratch: &'a mut Scratch,
     ridge: f32,
 }
 
-impl Kernel for Row<'_> {
+impl<'v, F: Fn(u32) -> Option<&'v [f32]>> Kernel for Row<'_, F> {
     type Output = Result<(), NotPositiveDefinite>;
 
     #[inline(always)]
     fn run<L: Lanes>(self, lanes: L) -> Self::Output {
-        let Self { shared, other, indexes, weights, scratch, ridge } = self;
+        let Self { shared, vector_of, indexes, weights, scratch, ridge } = self;
         let (k, n) = (shared.factors, padded(shared.factors));
         let objective = &shared.objective;
         scratch.matrix.copy_from_slice(&shared.shared);
@@ -209,7 +249,7 @@ impl Kernel for Row<'_> {
         for (indexes, weights) in indexes.chunks(GATHERED_ROWS).zip(weights.chunks(GATHERED_ROWS)) {
             let mut used = 0;
             for (&index, &weight) in indexes.iter().zip(weights) {
-                let factor = other.get(index as usize * k..(index as usize + 1) * k).unwrap_or(&[]);
+                let factor = vector_of(index).filter(|factor| factor.len() == k).unwrap_or(&[]);
                 let confidence = objective.weight_of_touch(weight);
                 let scale = (confidence - objective.unobserved_weight).max(0.0).sqrt();
                 axpy_lanes(lanes, confidence, factor, &mut scratch.right);
@@ -268,6 +308,42 @@ mod tests {
                 gradient(&other, (&indexes, &weights), &x).into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
             assert!(worst < 2e-3, "{k}: {worst}");
         }
+    }
+
+    #[test]
+    fn a_matrix_of_products_is_as_good_as_the_rows_it_came_from() {
+        let (k, other) = (20, factors(200, 20));
+        let entries: (&[u32], &[f32]) = (&[3, 9, 150], &[1.0, 2.0, 0.0]);
+        let whole = FoldIn::new(&other, k, OBJECTIVE).unwrap();
+        let from_gram = FoldIn::from_gram(gram(&other, k), k, 200, OBJECTIVE).unwrap();
+        let (mut expected, mut solved) = (vec![0.0; k], vec![0.0; k]);
+        whole.solve(&other, entries, &mut whole.scratch(), &mut expected).unwrap();
+        let own = [3, 9, 150].map(|row| other[row * k..(row + 1) * k].to_vec());
+        let vector_of = |index: u32| match index {
+            3 => Some(&own[0][..]),
+            9 => Some(&own[1][..]),
+            150 => Some(&own[2][..]),
+            _other => None,
+        };
+        from_gram.solve_with(vector_of, entries, &mut from_gram.scratch(), &mut solved).unwrap();
+        assert_eq!(solved, expected);
+        let with_unknown: (&[u32], &[f32]) = (&[3, 9, 150, 151], &[1.0, 2.0, 0.0, 1.0]);
+        let short = |index: u32| if index == 151 { Some(&other[..3]) } else { vector_of(index) };
+        from_gram.solve_with(short, with_unknown, &mut from_gram.scratch(), &mut solved).unwrap();
+        assert!(
+            solved.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-2),
+            "only the regularization knows"
+        );
+    }
+
+    #[test]
+    fn a_matrix_of_products_that_does_not_fit_is_refused() {
+        assert!(FoldIn::from_gram(vec![0.0; 5], 20, 3, OBJECTIVE).is_err());
+        let mut broken = gram(&factors(50, 20), 20);
+        assert!(FoldIn::from_gram(broken.clone(), 20, 50, OBJECTIVE).is_ok());
+        broken[7] = f32::NAN;
+        assert!(FoldIn::from_gram(broken, 20, 50, OBJECTIVE).is_err());
+        assert!(FoldIn::from_gram(Vec::new(), 0, 50, OBJECTIVE).is_err());
     }
 
     #[test]

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
-    Collaborative, Factors, ItemNeighbors, Leaderboard, Manifest, ModelSet, PipelineBlend, RankerModel,
-    UserNeighbors,
+    Collaborative, Factors, ItemNeighbors, ItemSide, Leaderboard, Manifest, ModelSet, PipelineBlend,
+    RankerModel, UserNeighbors,
 };
 use crate::click_through::{Calibration, FactorizationMachine, FeatureRows, Layout, Ranker};
 use crate::dictionary::Dictionary;
@@ -54,7 +54,14 @@ struct Description {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "form", rename_all = "snake_case")]
 enum CollaborativeDescription {
-    Factors { kind: String, factors: usize, objective: Objective },
+    Factors {
+        kind: String,
+        factors: usize,
+        objective: Objective,
+        /// Users behind the products; 0 in a snapshot without them.
+        #[serde(default)]
+        users: usize,
+    },
     Linear,
 }
 
@@ -88,6 +95,9 @@ impl ModelSet {
             match model {
                 Collaborative::Factors(factors) => {
                     writer.add_f32(format!("collaborative.{number}.items"), &factors.model.items);
+                    if let Some(side) = &factors.item_side {
+                        writer.add_f32(format!("collaborative.{number}.user_products"), &side.products);
+                    }
                 }
                 Collaborative::Linear(linear) => {
                     write_interactions(&mut writer, &format!("collaborative.{number}.votes"), &linear.votes);
@@ -124,6 +134,7 @@ impl ModelSet {
                 kind: factors.kind.clone(),
                 factors: factors.model.factors,
                 objective: factors.objective,
+                users: factors.item_side.as_ref().map_or(0, |side| side.users),
             },
             Collaborative::Linear(_) => CollaborativeDescription::Linear,
         });
@@ -293,14 +304,19 @@ fn read_collaborative(
 ) -> Result<Collaborative, ModelSetError> {
     let name = format!("collaborative.{number}");
     match known {
-        CollaborativeDescription::Factors { kind, factors, objective } => {
+        CollaborativeDescription::Factors { kind, factors: k, objective, users } => {
             let items = snapshot.f32s(&format!("{name}.items"))?;
-            if factors.checked_mul(n_items) != Some(items.len()) {
+            if k.checked_mul(n_items) != Some(items.len()) {
                 return Err(inconsistent(&name));
             }
-            let model = FactorModel { factors, users: Vec::new(), items };
+            let model = FactorModel { factors: k, users: Vec::new(), items };
             let factors = Factors::new(kind, model, objective);
-            let factors = factors.map_err(|reason| ModelSetError::Inconsistent(reason.to_string()))?;
+            let mut factors = factors.map_err(|reason| ModelSetError::Inconsistent(reason.to_string()))?;
+            if users > 0 {
+                let products = snapshot.f32s(&format!("{name}.user_products"))?;
+                let side = ItemSide::new(products, users, k, objective);
+                factors.item_side = Some(side.ok_or_else(|| inconsistent(&name))?);
+            }
             Ok(Collaborative::Factors(factors))
         }
         CollaborativeDescription::Linear => {

@@ -178,11 +178,13 @@ pub struct OverlapIndex {
     columns: Vec<f32>,
     /// `dot(i, i)`.
     squares: Vec<f32>,
+    /// `dot(i, i)^asymmetry`.
+    powers: Vec<f32>,
 }
 
-/// Sum and number of shared columns per row.
-#[derive(Default)]
-struct Shared {
+/// Sum and number of shared columns per row: memory of one query that the next one uses again.
+#[derive(Clone, Debug, Default)]
+pub struct Shared {
     sums: Vec<(f32, f32)>,
     touched: Vec<u32>,
 }
@@ -213,8 +215,9 @@ impl OverlapIndex {
             }
         };
         let columns: Vec<f32> = (0..rows.n_cols()).map(weight).collect();
-        let mut index = Self { params, postings, columns, squares: Vec::new() };
+        let mut index = Self { params, postings, columns, squares: Vec::new(), powers: Vec::new() };
         index.squares = (0..rows.n_rows()).into_par_iter().map(|row| index.square(rows.row(row))).collect();
+        index.powers = index.squares.par_iter().map(|square| square.powf(params.asymmetry)).collect();
         index
     }
 
@@ -234,11 +237,15 @@ impl OverlapIndex {
     /// The `k` rows most similar to a row that is not indexed, given as `(column, weight)`; unknown columns are left out.
     #[must_use]
     pub fn query(&self, history: &[(u32, f32)], k: usize) -> Vec<Scored> {
-        let mut shared = Shared::default();
-        let (columns, weights): (Vec<u32>, Vec<f32>) =
-            history.iter().copied().filter(|&(column, _)| (column as usize) < self.columns.len()).unzip();
-        self.collect((&columns, &weights), None, &mut shared);
-        self.drain(self.square((&columns, &weights)), None, k, &mut shared)
+        let (columns, weights): (Vec<u32>, Vec<f32>) = history.iter().copied().unzip();
+        self.query_with((&columns, &weights), k, &mut Shared::default())
+    }
+
+    /// [`OverlapIndex::query`] of columns and weights, with memory that the next call uses again.
+    #[must_use]
+    pub fn query_with(&self, history: (&[u32], &[f32]), k: usize, memory: &mut Shared) -> Vec<Scored> {
+        self.collect(history, None, memory);
+        self.drain(self.square(history), None, k, memory)
     }
 
     /// What similarity means here.
@@ -262,18 +269,24 @@ impl OverlapIndex {
         }
     }
 
+    /// `c_u`, 0 for a column that is not indexed; its postings are empty.
+    #[inline]
+    fn weight(&self, column: u32) -> f32 {
+        self.columns.get(column as usize).copied().unwrap_or(0.0)
+    }
+
     fn square(&self, (columns, weights): (&[u32], &[f32])) -> f32 {
         columns
             .iter()
             .zip(weights)
-            .map(|(&column, &weight)| self.columns[column as usize] * self.entry(weight).powi(2))
+            .map(|(&column, &weight)| self.weight(column) * self.entry(weight).powi(2))
             .sum()
     }
 
     fn collect(&self, (columns, weights): (&[u32], &[f32]), row: Option<u32>, shared: &mut Shared) {
         shared.sums.resize(self.squares.len(), (0.0, 0.0));
         for (&column, &weight) in columns.iter().zip(weights) {
-            let scale = self.columns[column as usize] * self.entry(weight);
+            let scale = self.weight(column) * self.entry(weight);
             let (rows, entries) = self.postings.row(column as usize);
             let window = self.window(rows, row);
             for (&other, &entry) in rows[window.clone()].iter().zip(&entries[window]) {
@@ -301,8 +314,11 @@ impl OverlapIndex {
         let mut best = TopK::new(k);
         for &other in &shared.touched {
             let (sum, count) = std::mem::take(&mut shared.sums[other as usize]);
-            let square = self.squares[other as usize];
-            let norm = if cosine { (own * square).sqrt() } else { own_power * square.powf(asymmetry) };
+            let norm = if cosine {
+                (own * self.squares[other as usize]).sqrt()
+            } else {
+                own_power * self.powers[other as usize]
+            };
             let score = (sum / norm).min(1.0) * count / (count + shrinkage);
             if score > 0.0 && score >= best.threshold() && Some(other) != except {
                 best.push(other, score);
