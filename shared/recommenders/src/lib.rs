@@ -12,3 +12,5 @@ pub mod request;
 pub mod service;
 #[cfg(test)]
 mod two_tastes;
+#[cfg(test)]
+mod unsteady_store;

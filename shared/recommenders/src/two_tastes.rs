@@ -14,12 +14,13 @@ use ulex_algorithms::similarity::{KnnParams, OverlapIndex, OverlapParams};
 use ulex_domain::{Change, Event, Feedback, FeedbackMode, Item, ItemId, Timestamp, UserId};
 use ulex_settings::Settings;
 use ulex_storage::cache::{CacheStore, MemoryCache};
-use ulex_storage::data::{DataStore, MemoryStore, Submission};
+use ulex_storage::data::{DataStore, Submission};
 
 use crate::history::FeedbackTypes;
 use crate::plan::{Plan, Source};
 use crate::request::ListQuery;
 use crate::service::Recommender;
+use crate::unsteady_store::UnsteadyStore;
 
 /// Users of each taste: `red-fan-0` and so on.
 pub const FANS: u32 = 20;
@@ -128,7 +129,7 @@ pub fn plan() -> Plan {
 /// A process in small.
 pub struct World {
     pub recommender: Recommender,
-    pub store: Arc<MemoryStore>,
+    pub store: Arc<UnsteadyStore>,
 }
 
 impl World {
@@ -141,7 +142,7 @@ impl World {
 
     /// All items and fans, no models.
     pub async fn with_cache(plan: Plan, cache: Arc<dyn CacheStore>) -> Self {
-        let store = Arc::new(MemoryStore::new());
+        let store = Arc::new(UnsteadyStore::default());
         let recommender = Recommender::new(store.clone(), cache, plan, Duration::from_secs(5));
         let world = Self { recommender, store };
         let items = (0..2 * ITEMS).map(|index| item(&item_id(index), i64::from(index) + 1, &[]));
