@@ -1,5 +1,7 @@
 //! What a user did, as recommendation sees it.
 
+use std::hash::Hash;
+
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 use ulex_domain::feedback_filter::{FeedbackFilter, any_matches};
@@ -16,7 +18,7 @@ pub struct FeedbackTypes {
     pub read: Vec<FeedbackFilter>,
 }
 
-/// What one row says, strongest first.
+/// What one row says, weakest first: of several rows of a pair the strongest counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Signal {
     /// Only that the user met the item.
@@ -87,6 +89,52 @@ pub struct History {
     pub changes_at: Option<Timestamp>,
 }
 
+/// What several rows say together.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Said<'a, K> {
+    /// What the rows have in common.
+    pub about: &'a K,
+    /// The strongest signal.
+    pub signal: Signal,
+    /// Sum of the positive rows.
+    pub weight: f32,
+    /// The latest time.
+    pub updated: Timestamp,
+}
+
+/// What rows say about each `key` up to `now`, latest first, and when the earliest later row becomes visible.
+pub(crate) fn said<'a, K: Hash + Ord>(
+    rows: &'a [Feedback],
+    key: impl Fn(&'a Feedback) -> &'a K,
+    (types, scales): (&FeedbackTypes, &TypeScales),
+    now: Timestamp,
+) -> (Vec<Said<'a, K>>, Option<Timestamp>) {
+    let mut places: FxHashMap<&K, usize> = FxHashMap::default();
+    places.reserve(rows.len());
+    let mut said: Vec<Said<'a, K>> = Vec::with_capacity(rows.len());
+    let mut changes_at: Option<Timestamp> = None;
+    for row in rows {
+        if row.timestamp > now {
+            changes_at = Some(changes_at.map_or(row.timestamp, |earliest| earliest.min(row.timestamp)));
+            continue;
+        }
+        let signal = types.signal(&row.feedback_type, row.value);
+        let positive = signal == Signal::Positive;
+        let weight = if positive { scales.weight(&row.feedback_type, row.value) } else { 0.0 };
+        let place = *places.entry(key(row)).or_insert(said.len());
+        if place == said.len() {
+            said.push(Said { about: key(row), signal, weight, updated: row.updated });
+        } else {
+            let pair = &mut said[place];
+            pair.signal = pair.signal.max(signal);
+            pair.weight = (pair.weight + weight).min(MAX_WEIGHT);
+            pair.updated = pair.updated.max(row.updated);
+        }
+    }
+    said.sort_unstable_by(|a, b| b.updated.cmp(&a.updated).then_with(|| a.about.cmp(b.about)));
+    (said, changes_at)
+}
+
 /// Largest weight of one pair.
 const MAX_WEIGHT: f32 = 8.0;
 
@@ -94,23 +142,9 @@ impl History {
     /// Sorts a user's rows. Rows later than `now` are invisible, they only set [`History::changes_at`].
     #[must_use]
     pub fn new(rows: &[Feedback], types: &FeedbackTypes, scales: &TypeScales, now: Timestamp) -> Self {
-        let mut pairs: FxHashMap<&ItemId, (Signal, f32, Timestamp)> = FxHashMap::default();
-        let mut changes_at: Option<Timestamp> = None;
-        for row in rows {
-            if row.timestamp > now {
-                changes_at = Some(changes_at.map_or(row.timestamp, |earliest| earliest.min(row.timestamp)));
-                continue;
-            }
-            let signal = types.signal(&row.feedback_type, row.value);
-            let weight =
-                if signal == Signal::Positive { scales.weight(&row.feedback_type, row.value) } else { 0.0 };
-            let pair = pairs.entry(&row.item_id).or_insert((signal, 0.0, Timestamp::ZERO));
-            *pair = (pair.0.max(signal), (pair.1 + weight).min(MAX_WEIGHT), pair.2.max(row.updated));
-        }
+        let (pairs, changes_at) = said(rows, |row| &row.item_id, (types, scales), now);
         let mut history = Self { changes_at, ..Self::default() };
-        let mut pairs: Vec<_> = pairs.into_iter().collect();
-        pairs.sort_unstable_by(|a, b| b.1.2.cmp(&a.1.2).then_with(|| a.0.cmp(b.0)));
-        for (item, (signal, weight, updated)) in pairs {
+        for Said { about: item, signal, weight, updated } in pairs {
             match signal {
                 Signal::Positive => history.liked.push(Liked { item: item.clone(), weight, updated }),
                 Signal::Negative => history.disliked.push(item.clone()),

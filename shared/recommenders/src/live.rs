@@ -1,17 +1,24 @@
 //! The ModelSet in use, joined with the catalogue of this process.
+//!
+//! Every item of the ModelSet has a slot of the catalogue, also one whose item is deleted or has not arrived here yet, so
+//! nothing has to be joined again when it comes. Items that came after the fit have a slot and no index; what can be
+//! told about them since stands in [`FreshItems`].
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use smol_str::SmolStr;
-use ulex_algorithms::model_set::ModelSet;
+use ulex_algorithms::model_set::{Collaborative, ModelSet};
+use ulex_domain::Timestamp;
 
 use crate::catalogue::{Catalogue, CatalogueView};
+use crate::fresh_items::FreshItems;
 use crate::history::TypeScales;
 
 /// "This item is not in the ModelSet."
 const UNKNOWN: u32 = u32::MAX;
 
-/// A ModelSet and where its items stand in the catalogue. Immutable; replaced as a whole.
+/// A ModelSet and where its items stand in the catalogue. Immutable but for the fresh items; replaced as a whole.
 #[derive(Debug)]
 pub struct Live {
     /// The models.
@@ -20,30 +27,35 @@ pub struct Live {
     pub scales: TypeScales,
     slots: Vec<u32>,
     indexes: Vec<u32>,
+    /// Items that somebody liked at the time of the fit.
+    liked: Vec<bool>,
+    /// What was learned since about items that nobody liked then.
+    fresh: ArcSwap<FreshItems>,
 }
 
 impl Live {
-    /// Joins a ModelSet with the catalogue; `O(items)`. Items that were deleted since the fit get no slot.
+    /// Joins a ModelSet with the catalogue; `O(items + likes)`.
     #[must_use]
     pub fn new(set: Arc<ModelSet>, catalogue: &Catalogue) -> Self {
-        let view = catalogue.view();
-        let slots: Vec<u32> = set.items.iter().map(|id| view.slot(id).unwrap_or(UNKNOWN)).collect();
-        let mut indexes = vec![UNKNOWN; view.len()];
+        let slots = catalogue.reserve(set.items.iter());
+        let mut indexes = vec![UNKNOWN; catalogue.view().len()];
         for (index, &slot) in slots.iter().enumerate() {
-            if slot != UNKNOWN {
-                indexes[slot as usize] = index as u32;
-            }
+            indexes[slot as usize] = index as u32;
+        }
+        let mut liked = vec![false; set.items.len()];
+        for &item in set.liked.columns() {
+            liked[item as usize] = true;
         }
         let scales = set.manifest.type_scales.iter().map(|(name, &scale)| (SmolStr::new(name), scale));
         let scales = TypeScales(scales.collect());
-        Self { set, scales, slots, indexes }
+        Self { set, scales, slots, indexes, liked, fresh: ArcSwap::default() }
     }
 
     /// Where an item of the ModelSet stands in the catalogue.
     #[must_use]
     #[inline]
     pub fn slot(&self, index: u32) -> Option<u32> {
-        self.slots.get(index as usize).copied().filter(|&slot| slot != UNKNOWN)
+        self.slots.get(index as usize).copied()
     }
 
     /// Which item of the ModelSet stands there.
@@ -56,6 +68,39 @@ impl Live {
     /// Index of an item by id, through the catalogue.
     #[must_use]
     pub fn index_of(&self, view: &CatalogueView<'_>, id: &str) -> Option<u32> {
-        view.slot(id).and_then(|slot| self.index(slot)).or_else(|| self.set.items.index(id))
+        view.slot(id).and_then(|slot| self.index(slot))
+    }
+
+    /// Whether the fit has seen somebody like the item there: otherwise its models have nothing to say about it.
+    #[must_use]
+    pub fn has_learned(&self, slot: u32) -> bool {
+        self.index(slot).is_some_and(|index| self.liked[index as usize])
+    }
+
+    /// Whether a model can take in items that the fit has not seen.
+    #[must_use]
+    pub fn folds_items_in(&self) -> bool {
+        let can = |model: &Collaborative| match model {
+            Collaborative::Factors(factors) => factors.item_side.is_some(),
+            Collaborative::Linear(_) => false,
+        };
+        self.set.collaborative.iter().any(can)
+    }
+
+    /// What is known at present about items that the fit has not seen.
+    #[must_use]
+    pub fn fresh_items(&self) -> Arc<FreshItems> {
+        self.fresh.load_full()
+    }
+
+    /// When an item that the fit has not seen last became known.
+    #[must_use]
+    pub fn grown(&self) -> Option<Timestamp> {
+        self.fresh.load().grown()
+    }
+
+    /// Replaces the fresh items by what `change` makes of them.
+    pub(crate) fn change_fresh_items(&self, change: impl Fn(&FreshItems) -> FreshItems) {
+        self.fresh.rcu(|fresh| change(fresh));
     }
 }

@@ -6,18 +6,21 @@
 //! The filter comes inside the sources: a source yields only items that may be shown, so each yields as many
 //! candidates as there are and a list is never short because of what was filtered later.
 
+mod buffer;
 mod candidates;
 mod ranking;
 mod sources;
 mod workspace;
 
 pub use candidates::{Candidates, Scorer};
+pub(crate) use workspace::MAX_LIKED;
 pub use workspace::Workspace;
 
 use crate::catalogue::{CatalogueView, Eligibility};
 use crate::history::History;
 use crate::live::Live;
 use crate::plan::{Plan, Source};
+use workspace::Met;
 
 /// Everything one computation looks at.
 #[derive(Clone, Copy)]
@@ -45,8 +48,9 @@ pub struct Ranked {
     pub score: f32,
 }
 
-/// The best `wanted` items for a user, best first, filled up from the fallbacks. Shorter only if fewer
-/// eligible items exist in the sources and fallbacks together.
+/// The best `wanted` items for a user, best first. What the sources of the plan have not, the fallbacks fill up; what
+/// they have not either, the sources beyond their first candidates, and at last the newest items. So the list is
+/// shorter only if fewer eligible items exist.
 #[must_use]
 pub fn recommend(inputs: &Inputs<'_>, wanted: usize, workspace: &mut Workspace) -> Vec<Ranked> {
     let candidates = recall(inputs, workspace);
@@ -60,7 +64,9 @@ pub fn recommend(inputs: &Inputs<'_>, wanted: usize, workspace: &mut Workspace) 
 /// Candidates of the plan's sources with the score each scorer gives each of them.
 #[must_use]
 pub fn recall(inputs: &Inputs<'_>, workspace: &mut Workspace) -> Candidates {
-    workspace.begin(inputs);
+    // A ranked list takes in what the user has met by itself, with its own factors.
+    let replaced = inputs.plan.replacement.is_some() && !inputs.plan.ranked;
+    workspace.begin(inputs, if replaced { Met::Allowed } else { Met::Excluded });
     let mut candidates = Candidates::new(sources::scorers(inputs, &inputs.plan.sources));
     for column in 0..candidates.scorers.len() {
         let scorer = candidates.scorers[column].clone();
@@ -74,13 +80,13 @@ pub fn recall(inputs: &Inputs<'_>, workspace: &mut Workspace) -> Candidates {
     candidates
 }
 
-/// Appends what the fallbacks have and the list has not.
+/// Appends what the list has not yet.
 fn fill(inputs: &Inputs<'_>, list: &mut Vec<Ranked>, wanted: usize, workspace: &mut Workspace) {
     if list.len() >= wanted {
         return;
     }
     workspace.exclude(list.iter().map(|place| place.slot));
-    for source in &inputs.plan.fallback {
+    for source in inputs.plan.fallback.iter().chain(&inputs.plan.sources).chain([&Source::Latest]) {
         let missing = wanted - list.len();
         let more = sources::only(inputs, source, missing, workspace);
         workspace.exclude(more.iter().map(|place| place.slot));
@@ -94,6 +100,9 @@ fn fill(inputs: &Inputs<'_>, list: &mut Vec<Ranked>, wanted: usize, workspace: &
 /// What one source alone would answer, best first.
 #[must_use]
 pub fn single(inputs: &Inputs<'_>, source: &Source, wanted: usize, workspace: &mut Workspace) -> Vec<Ranked> {
-    workspace.begin(inputs);
+    workspace.begin(inputs, Met::Excluded);
     sources::only(inputs, source, wanted, workspace)
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,9 +20,17 @@ use ulex_storage::data::DataStore;
 use crate::catalogue::{Catalogue, CatalogueView};
 use crate::history::{History, TypeScales};
 use crate::live::Live;
-use crate::pipeline::{Inputs, Ranked, Workspace, recommend, single};
-use crate::plan::{Plan, Source};
-use crate::request::{ListQuery, RecommendError, ScoredId, pick};
+use crate::pipeline::{Inputs, Ranked, Workspace, recommend};
+use crate::plan::Plan;
+use crate::request::{ListQuery, RecommendError, ScoredId};
+
+mod lists;
+mod new_items;
+
+use new_items::Noted;
+
+/// A list that was made before new items became known is good for this long.
+const NEW_ITEMS_WAIT: Duration = Duration::from_secs(60);
 
 thread_local! {
     static WORKSPACE: RefCell<Workspace> = RefCell::default();
@@ -41,6 +49,7 @@ struct Inner {
     live: ArcSwapOption<Live>,
     plan: ArcSwap<Plan>,
     clock_error: Duration,
+    noted: Noted,
 }
 
 impl Recommender {
@@ -59,6 +68,7 @@ impl Recommender {
             live: ArcSwapOption::empty(),
             plan: ArcSwap::from_pointee(plan),
             clock_error,
+            noted: Noted::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -100,8 +110,9 @@ impl Recommender {
 
     /// Answers from these models from now on; requests under way finish with the ones they started with.
     pub fn use_models(&self, set: Arc<ModelSet>) {
-        let live = Live::new(set, &self.inner.catalogue);
-        self.inner.live.store(Some(Arc::new(live)));
+        let live = Arc::new(Live::new(set, &self.inner.catalogue));
+        self.inner.live.store(Some(Arc::clone(&live)));
+        self.note_unknown_items(&live);
     }
 
     /// Takes over what a write has changed. Must be done before the write is answered.
@@ -111,6 +122,7 @@ impl Recommender {
     /// Whatever the cache reports.
     pub async fn applied(&self, changes: &[Change]) -> Result<(), StorageError> {
         let mut users: FxHashSet<&UserId> = FxHashSet::default();
+        let live = self.live();
         for change in changes {
             match change {
                 Change::Users { user_ids } => users.extend(user_ids),
@@ -118,8 +130,14 @@ impl Recommender {
                     users.insert(user_id);
                 }
                 Change::Items { items } => self.inner.catalogue.put(items),
-                Change::ItemDeleted { item_id } => self.inner.catalogue.remove(item_id),
-                Change::Feedback { pairs } => users.extend(pairs.iter().map(|(user, _)| user)),
+                Change::ItemDeleted { item_id } => {
+                    self.inner.catalogue.remove(item_id);
+                    self.forget_item(live.as_deref(), item_id);
+                }
+                Change::Feedback { pairs } => {
+                    users.extend(pairs.iter().map(|(user, _)| user));
+                    self.note_feedback(live.as_deref(), pairs);
+                }
             }
         }
         if users.is_empty() {
@@ -129,11 +147,11 @@ impl Recommender {
         self.inner.cache.invalidate_users(&users).await
     }
 
-    /// The answer, if the user's cached list gives it without waiting.
+    /// The answer, if the user's cached list gives it without waiting: the same that [`Recommender::recommend`] gives.
     #[must_use]
     pub fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredId>> {
         let entry = self.inner.cache.user_now(user)?.entry?;
-        self.answer_from(&entry, query)
+        self.kept(&entry, query).filter(|kept| kept.whole).map(|kept| kept.answer)
     }
 
     /// The best items for a user.
@@ -144,12 +162,18 @@ impl Recommender {
     pub async fn recommend(&self, user: &UserId, query: &ListQuery) -> Result<Vec<ScoredId>, RecommendError> {
         // A cache that is away costs time, not answers.
         let view = self.inner.cache.user(user).await.unwrap_or_default();
-        if let Some(found) = view.entry.as_ref().and_then(|entry| self.answer_from(entry, query)) {
-            return Ok(found);
+        let mut continued = None;
+        if let Some(entry) = view.entry
+            && let Some(kept) = self.kept(&entry, query)
+        {
+            if kept.whole {
+                return Ok(kept.answer);
+            }
+            continued = Some(entry);
         }
         let rows = self.inner.data.user_feedback(user, None).await?;
         let now = Timestamp::now();
-        let made = self.compute(user, &rows, query, now);
+        let made = self.compute(user, &rows, query, continued.as_deref(), now);
         if let Some(entry) = made.entry {
             let _ = self.inner.cache.put_user(user, entry, view.mark).await;
         }
@@ -181,192 +205,34 @@ impl Recommender {
     ///
     /// Whatever the stores report.
     pub async fn refresh(&self, user: &UserId) -> Result<bool, StorageError> {
+        if !self.plan().cached_lists {
+            return Ok(false);
+        }
         let view = self.inner.cache.user(user).await?;
         let query = ListQuery { n: 1, ..ListQuery::default() };
-        if view.entry.as_ref().is_some_and(|entry| self.answer_from(entry, &query).is_some()) {
+        let kept = view.entry.as_ref().and_then(|entry| self.kept(entry, &query));
+        if kept.is_some_and(|kept| kept.whole) {
             return Ok(false);
         }
         let rows = self.inner.data.user_feedback(user, None).await?;
-        let made = self.compute(user, &rows, &query, Timestamp::now());
+        let made = self.compute(user, &rows, &query, None, Timestamp::now());
         if let Some(entry) = made.entry {
             self.inner.cache.put_user(user, entry, view.mark).await?;
         }
         Ok(true)
     }
 
-    /// The newest items, without what `reader` has met.
-    ///
-    /// # Errors
-    ///
-    /// [`RecommendError::Storage`] if the reader's feedback cannot be read.
-    pub async fn latest(
-        &self,
-        reader: Option<&UserId>,
-        query: &ListQuery,
-    ) -> Result<Vec<ScoredId>, RecommendError> {
-        let met = self.met(reader).await?;
-        let plan = self.plan();
-        let view = self.inner.catalogue.view();
-        let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
-        let unmet = view.newest(&eligibility).filter(|&slot| !met.contains(view.id(slot).as_str()));
-        let wanted = unmet.skip(query.offset).take(query.n);
-        Ok(wanted
-            .map(|slot| ScoredId {
-                id: view.id(slot).clone(),
-                score: view.timestamp(slot).as_unix_seconds() as f64,
-            })
-            .collect())
-    }
-
-    /// A leaderboard, without what `reader` has met. Without categories in the query: the overall list.
-    ///
-    /// # Errors
-    ///
-    /// [`RecommendError::Storage`] if the reader's feedback cannot be read.
-    pub async fn leaderboard(
-        &self,
-        name: &str,
-        reader: Option<&UserId>,
-        query: &ListQuery,
-    ) -> Result<Vec<ScoredId>, RecommendError> {
-        let met = self.met(reader).await?;
-        let Some(live) = self.live() else { return Ok(Vec::new()) };
-        let Some(board) = live.set.leaderboard(name) else { return Ok(Vec::new()) };
-        let plan = self.plan();
-        let length = if query.categories.is_none() { plan.cache_size } else { usize::MAX };
-        let view = self.inner.catalogue.view();
-        let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
-        let shown = board
-            .entries
-            .iter()
-            .filter(|entry| live.slot(entry.0).is_some_and(|slot| view.is_eligible(slot, &eligibility)))
-            .take(length)
-            .filter(|entry| !met.contains(live.set.items.id(entry.0)));
-        let wanted = shown.skip(query.offset).take(query.n);
-        Ok(wanted.map(|&(item, score)| ScoredId { id: live.set.items.id(item).into(), score }).collect())
-    }
-
-    /// Items like `item`, without what `reader` has met.
-    ///
-    /// # Errors
-    ///
-    /// [`RecommendError::UnknownRecommender`], [`RecommendError::Disabled`] if none is configured and none was named,
-    /// [`RecommendError::Storage`] if the reader's feedback cannot be read.
-    pub async fn item_neighbors(
-        &self,
-        name: Option<&str>,
-        item: &ItemId,
-        reader: Option<&UserId>,
-        query: &ListQuery,
-    ) -> Result<Vec<ScoredId>, RecommendError> {
-        let plan = self.plan();
-        let name =
-            pick(name, &plan.item_to_item, "item-to-item", "item-to-item recommendation is not enabled")?;
-        let met = self.met(reader).await?;
-        let Some(live) = self.live() else { return Ok(Vec::new()) };
-        let view = self.inner.catalogue.view();
-        let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
-        let Some(index) = live.index_of(&view, item.as_str()) else { return Ok(Vec::new()) };
-        let (items, scores) =
-            live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.neighbors.row(index));
-        let shown = items
-            .iter()
-            .zip(scores)
-            .filter(|&(&item, _)| live.slot(item).is_some_and(|slot| view.is_eligible(slot, &eligibility)))
-            .filter(|&(&item, _)| !met.contains(live.set.items.id(item)))
-            .map(|(&item, &score)| ScoredId { id: live.set.items.id(item).into(), score: f64::from(score) });
-        Ok(query.cut(shown.collect()))
-    }
-
-    /// Users like `user`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Recommender::item_neighbors`].
-    pub async fn user_neighbors(
-        &self,
-        name: Option<&str>,
-        user: &UserId,
-        query: &ListQuery,
-    ) -> Result<Vec<ScoredId>, RecommendError> {
-        let plan = self.plan();
-        let name =
-            pick(name, &plan.user_to_user, "user-to-user", "user-to-user recommendation is not enabled")?;
-        let Some(live) = self.live() else { return Ok(Vec::new()) };
-        let known = live.set.users.index(user.as_str());
-        let liked = match known {
-            Some(_) => (Vec::new(), Vec::new()),
-            None => self.liked(user, &live).await?,
-        };
-        let found = live.set.similar_users(
-            name,
-            known,
-            (&liked.0, &liked.1),
-            plan.cache_size.max(query.depth().min(1_000)),
-        );
-        let scored = found.into_iter().map(|entry| ScoredId {
-            id: live.set.users.id(entry.index).into(),
-            score: f64::from(entry.score),
-        });
-        Ok(query.cut(scored.collect()))
-    }
-
-    /// Items like those of a session that belongs to no known user. Uses the first item-to-item recommender.
-    ///
-    /// # Errors
-    ///
-    /// [`RecommendError::Disabled`] if no item-to-item recommender is configured.
-    pub fn session(&self, rows: &[Feedback], query: &ListQuery) -> Result<Vec<ScoredId>, RecommendError> {
-        let plan = self.plan();
-        let name =
-            pick(None, &plan.item_to_item, "item-to-item", "item-to-item recommendation is not enabled")?;
-        let rows: Vec<Feedback> =
-            rows.iter().map(|row| Feedback { updated: row.timestamp, ..row.clone() }).collect();
-        let history =
-            History::new(&rows, &plan.types, &TypeScales::default(), Timestamp::from_nanos(i64::MAX));
-        let live = self.live();
-        let view = self.inner.catalogue.view();
-        let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
-        let inputs = Inputs {
-            live: live.as_deref(),
-            view: &view,
-            plan: &plan,
-            user: None,
-            history: &history,
-            eligibility: &eligibility,
-        };
-        let source = Source::ItemToItem(name.to_owned());
-        let depth = query.depth();
-        let found = WORKSPACE.with_borrow_mut(|workspace| single(&inputs, &source, depth, workspace));
-        Ok(query.cut(scored(&view, &found)))
-    }
-
-    /// What one source alone would recommend to a user.
-    ///
-    /// # Errors
-    ///
-    /// [`RecommendError::Storage`] if the user's feedback cannot be read.
-    pub async fn single_source(
-        &self,
-        user: &UserId,
-        source: &Source,
-        query: &ListQuery,
-    ) -> Result<Vec<ScoredId>, RecommendError> {
-        let rows = self.inner.data.user_feedback(user, None).await?;
-        let now = Timestamp::now();
-        Ok(self.with_inputs((user, &rows), query.categories(), now, |inputs, workspace| {
-            query.cut(scored(inputs.view, &single(inputs, source, query.depth(), workspace)))
-        }))
-    }
-
-    fn answer_from(&self, entry: &UserEntry, query: &ListQuery) -> Option<Vec<ScoredId>> {
+    /// What a cached list still gives; `None` if it is stale.
+    fn kept(&self, entry: &UserEntry, query: &ListQuery) -> Option<Kept> {
         let plan = self.inner.plan.load();
         let now = Timestamp::now();
         if !plan.cached_lists || !self.is_fresh(entry, &plan, now) {
             return None;
         }
         let view = self.inner.catalogue.view();
-        if !plan.ranked && entry.catalogue != view.generation() {
+        let unchanged = entry.catalogue == view.generation();
+        // Without a ranking, or before the first fit, a list is little more than an order of the catalogue.
+        if !unchanged && (!plan.ranked || entry.model_set.is_empty()) {
             return None;
         }
         let eligibility = view.eligibility(query.categories(), published_after(&plan, now));
@@ -384,24 +250,38 @@ impl Recommender {
                 }
             }
         }
-        // A list that was cut off may go on with items that qualify; one that was not is all there is.
-        let whole = entry.items.len() < plan.cache_size && query.categories().is_empty();
-        (passed == depth || whole).then_some(answer)
+        // A list that was cut off may go on with items that qualify. One that was not held all there was, and still
+        // does unless there are other items now.
+        let was_cut = entry.items.len() >= plan.cache_size;
+        if passed < depth && !was_cut && !unchanged {
+            return None;
+        }
+        Some(Kept { answer, whole: passed == depth || !was_cut })
     }
 
     fn is_fresh(&self, entry: &UserEntry, plan: &Plan, now: Timestamp) -> bool {
         let live = self.inner.live.load();
-        let model_set = live.as_ref().map_or("", |live| live.set.id());
-        let expire = i64::try_from(plan.cache_expire.as_nanos()).unwrap_or(i64::MAX);
+        let (model_set, grown) = live.as_ref().map_or(("", None), |live| (live.set.id(), live.grown()));
+        let age = |limit: Duration| entry.computed.plus_nanos(nanos(limit)) <= now;
         entry.model_set == model_set
             && entry.digest == plan.digest
-            && entry.computed.plus_nanos(expire) > now
+            && !age(plan.cache_expire)
             && entry.stale_at.is_none_or(|stale_at| now < stale_at)
+            && !(grown.is_some_and(|grown| grown >= entry.computed) && age(NEW_ITEMS_WAIT))
     }
 
-    fn compute(&self, user: &UserId, rows: &[Feedback], query: &ListQuery, now: Timestamp) -> Made {
+    /// Makes a user's list anew. What is asked for may lie beyond the end of a cached list that is still good: the answer
+    /// then begins with that list, so that whoever turns pages meets every item once.
+    fn compute(
+        &self,
+        user: &UserId,
+        rows: &[Feedback],
+        query: &ListQuery,
+        continued: Option<&UserEntry>,
+        now: Timestamp,
+    ) -> Made {
         let categories = query.categories();
-        self.with_inputs((user, rows), categories, now, |inputs, workspace| {
+        self.with_inputs(user, rows, categories, now, |inputs, workspace| {
             let kept =
                 if inputs.plan.cached_lists && categories.is_empty() { inputs.plan.cache_size } else { 0 };
             let list = recommend(inputs, query.depth().max(kept), workspace);
@@ -417,13 +297,18 @@ impl Recommender {
                     .map(|place| (ItemId::new(inputs.view.id(place.slot)), place.score))
                     .collect(),
             });
+            let list = match continued {
+                Some(first) => after(inputs, first, list),
+                None => list,
+            };
             Made { answer: query.cut(scored(inputs.view, &list)), entry }
         })
     }
 
     fn with_inputs<T>(
         &self,
-        (user, rows): (&UserId, &[Feedback]),
+        user: &UserId,
+        rows: &[Feedback],
         categories: &[String],
         now: Timestamp,
         compute: impl FnOnce(&Inputs<'_>, &mut Workspace) -> T,
@@ -446,25 +331,31 @@ impl Recommender {
         WORKSPACE.with_borrow_mut(|workspace| compute(&inputs, workspace))
     }
 
-    /// What a user likes now, as indexes and weights.
-    async fn liked(&self, user: &UserId, live: &Live) -> Result<(Vec<u32>, Vec<f32>), RecommendError> {
-        let rows = self.inner.data.user_feedback(user, None).await?;
-        let plan = self.plan();
-        let history = History::new(&rows, &plan.types, &live.scales, Timestamp::now());
-        let known = history.liked.iter();
-        Ok(known
-            .filter_map(|liked| Some((live.set.items.index(liked.item.as_str())?, liked.weight)))
-            .collect())
-    }
-
     /// Items a reader has met, up to the allowed error of clocks.
     async fn met(&self, reader: Option<&UserId>) -> Result<FxHashSet<SmolStr>, RecommendError> {
         let Some(reader) = reader else { return Ok(FxHashSet::default()) };
-        let ahead = i64::try_from(self.inner.clock_error.as_nanos()).unwrap_or(i64::MAX);
-        let until = Timestamp::now().plus_nanos(ahead);
+        let until = Timestamp::now().plus_nanos(nanos(self.inner.clock_error));
         let rows = self.inner.data.user_feedback(reader, Some(until)).await?;
         Ok(rows.iter().map(|row| SmolStr::new(row.item_id.as_str())).collect())
     }
+}
+
+/// What a cached list gives, and whether that is all that was asked for or all there is.
+struct Kept {
+    answer: Vec<ScoredId>,
+    whole: bool,
+}
+
+/// The eligible part of a cached list, and after it what of `list` is not in it.
+fn after(inputs: &Inputs<'_>, first: &UserEntry, list: Vec<Ranked>) -> Vec<Ranked> {
+    let place = |(item, score): &(ItemId, f32)| {
+        let slot = inputs.view.slot(item.as_str())?;
+        inputs.view.is_eligible(slot, inputs.eligibility).then_some(Ranked { slot, score: *score })
+    };
+    let mut whole: Vec<Ranked> = first.items.iter().filter_map(place).collect();
+    let listed: FxHashSet<u32> = whole.iter().map(|place| place.slot).collect();
+    whole.extend(list.into_iter().filter(|place| !listed.contains(&place.slot)));
+    whole
 }
 
 /// A computed list: what to answer, and what to keep.
@@ -480,6 +371,12 @@ fn scored(view: &CatalogueView<'_>, list: &[Ranked]) -> Vec<ScoredId> {
 }
 
 fn published_after(plan: &Plan, now: Timestamp) -> Option<Timestamp> {
-    let ttl = i64::try_from(plan.item_ttl?.as_nanos()).unwrap_or(i64::MAX);
-    Some(now.plus_nanos(-ttl))
+    Some(now.plus_nanos(-nanos(plan.item_ttl?)))
 }
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

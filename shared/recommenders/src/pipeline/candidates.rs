@@ -80,7 +80,7 @@ impl Candidates {
                 workspace.list(slot, row);
                 self.slots.push(slot);
                 self.factors.push(factor);
-                self.scores.resize(self.scores.len() + self.scorers.len(), f32::NAN);
+                self.scores.extend((0..self.scorers.len()).map(|_| f32::NAN));
                 row
             }
         }

@@ -20,7 +20,7 @@ pub(super) fn rank(inputs: &Inputs<'_>, candidates: &Candidates) -> Vec<Ranked> 
     let slots = candidates.slots.iter().zip(&candidates.factors).zip(scores);
     let mut list: Vec<Ranked> =
         slots.map(|((&slot, &factor), score)| Ranked { slot, score: score * factor }).collect();
-    list.sort_by(best_first);
+    list.sort_unstable_by(best_first);
     list
 }
 

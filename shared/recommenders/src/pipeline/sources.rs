@@ -1,9 +1,11 @@
 //! How each scorer finds its best candidates and scores those of the others.
 
+use ulex_algorithms::model_set::ItemNeighbors;
 use ulex_algorithms::top_k::TopK;
 
+use super::buffer::ScoreBuffer;
 use super::candidates::{Candidates, Scorer};
-use super::workspace::{ScoreBuffer, Workspace};
+use super::workspace::Workspace;
 use super::{Inputs, Ranked};
 use crate::live::Live;
 use crate::plan::Source;
@@ -61,25 +63,31 @@ pub(super) fn recall(
         return latest(inputs, wanted, workspace);
     }
     let Some(live) = inputs.live else { return Vec::new() };
+    let items = live.set.items.len();
     let mut buffer = workspace.take_buffer(column);
-    buffer.clear(live.set.items.len());
     let list = match scorer {
-        Scorer::Leaderboard(name) => leaderboard(inputs, live, (name, wanted), workspace, &mut buffer),
+        Scorer::Leaderboard(name) => {
+            buffer.clear(items);
+            leaderboard(inputs, live, name, wanted, workspace, &mut buffer)
+        }
         Scorer::Collaborative(model) => {
-            if let Some(model) = live.set.collaborative.get(*model) {
-                workspace.score_collaborative(model, &mut buffer);
-            }
+            workspace.score_collaborative(live, *model, &mut buffer);
             best(inputs, live, &buffer, wanted, workspace)
         }
         Scorer::ItemToItem(name) => {
+            buffer.clear(items);
             item_to_item(inputs, live, name, workspace, &mut buffer);
             best(inputs, live, &buffer, wanted, workspace)
         }
         Scorer::UserToUser(name) => {
+            buffer.clear(items);
             user_to_user(inputs, live, name, workspace, &mut buffer);
             best(inputs, live, &buffer, wanted, workspace)
         }
-        Scorer::Latest | Scorer::Ranker => Vec::new(),
+        Scorer::Latest | Scorer::Ranker => {
+            buffer.clear(items);
+            Vec::new()
+        }
     };
     workspace.put_buffer(column, buffer);
     list
@@ -98,22 +106,26 @@ fn published(inputs: &Inputs<'_>, slot: u32) -> f32 {
 fn leaderboard(
     inputs: &Inputs<'_>,
     live: &Live,
-    (name, wanted): (&str, usize),
+    name: &str,
+    wanted: usize,
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) -> Vec<Ranked> {
     let mut list = Vec::new();
     let entries = live.set.leaderboard(name).map_or(&[][..], |board| &board.entries[..]);
     for &(index, score) in entries {
-        buffer.add(index, score as f32);
-        let slot = live.slot(index).filter(|&slot| workspace.may_show(inputs, slot));
-        if let Some(slot) = slot.filter(|_| list.len() < wanted) {
-            list.push(Ranked { slot, score: score as f32 });
+        // A board that names an item twice means the better place.
+        if buffer.get(index).is_some() || !(score as f32).is_finite() {
+            continue;
         }
+        buffer.add(index, score as f32);
+        let slot = live.slot(index).filter(|&slot| list.len() < wanted && workspace.may_show(inputs, slot));
+        list.extend(slot.map(|slot| Ranked { slot, score: score as f32 }));
     }
     list
 }
 
+/// The latest likes that have neighbours at all speak, up to the context size.
 fn item_to_item(
     inputs: &Inputs<'_>,
     live: &Live,
@@ -121,9 +133,11 @@ fn item_to_item(
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) {
-    let Some(neighbors) = live.set.item_neighbors(name).map(|found| found.for_recall()) else { return };
-    for (&liked, &weight) in workspace.liked.iter().zip(&workspace.weights).take(inputs.plan.context_size) {
-        let (items, scores) = neighbors.row(liked);
+    let Some(neighbors) = live.set.item_neighbors(name).map(ItemNeighbors::for_recall) else { return };
+    let liked = workspace.liked.iter().zip(&workspace.weights);
+    let speaking = liked.map(|(&liked, weight)| (neighbors.row(liked), weight));
+    let speaking = speaking.filter(|((items, _), _)| !items.is_empty());
+    for ((items, scores), weight) in speaking.take(inputs.plan.context_size) {
         for (&item, &score) in items.iter().zip(scores) {
             buffer.add(item, score * weight);
         }
@@ -137,9 +151,14 @@ fn user_to_user(
     workspace: &mut Workspace,
     buffer: &mut ScoreBuffer,
 ) {
-    let liked = (&workspace.liked[..], &workspace.weights[..]);
-    let similar = live.set.similar_users(name, inputs.user, liked, SIMILAR_USERS);
-    for user in similar {
+    let by_items = live.set.user_to_user.iter().any(|known| known.name == name && known.by_items);
+    if by_items && workspace.liked.is_empty() {
+        // What the user liked at the time of the fit has been taken back.
+        return;
+    }
+    let Workspace { liked, weights, similar, .. } = workspace;
+    let memory = (SIMILAR_USERS, similar);
+    for user in live.set.similar_users_with(name, inputs.user, (liked, weights), memory) {
         let (items, weights) = live.set.discounted.row(user.index as usize);
         for (&item, &weight) in items.iter().zip(weights) {
             buffer.add(item, user.score * weight);
@@ -147,7 +166,7 @@ fn user_to_user(
     }
 }
 
-/// The best of a buffer that may be shown.
+/// The best of a buffer that may be shown; of equal scores the lower slot.
 fn best(
     inputs: &Inputs<'_>,
     live: &Live,
@@ -155,54 +174,55 @@ fn best(
     wanted: usize,
     workspace: &Workspace,
 ) -> Vec<Ranked> {
+    if wanted == 0 {
+        return Vec::new();
+    }
     let mut top = TopK::new(wanted);
-    for (index, score) in buffer.scored() {
-        if score <= top.threshold() {
-            continue;
-        }
-        if let Some(slot) = live.slot(index).filter(|&slot| workspace.may_show(inputs, slot)) {
+    buffer.visit(|index, score| {
+        let slot = workspace.slot_of(live, index).filter(|&slot| workspace.may_show(inputs, slot));
+        if let Some(slot) = slot {
             top.push(slot, score);
         }
-    }
+        top.threshold()
+    });
     top.into_sorted().into_iter().map(|place| Ranked { slot: place.index, score: place.score }).collect()
 }
 
 /// Fills in what each scorer thinks of the candidates of the others.
 pub(super) fn complete(inputs: &Inputs<'_>, candidates: &mut Candidates, workspace: &mut Workspace) {
-    let columns = candidates.scorers.len();
-    for (column, scorer) in candidates.scorers.iter().enumerate() {
-        for (row, &slot) in candidates.slots.iter().enumerate() {
-            let score = &mut candidates.scores[row * columns + column];
-            if !score.is_nan() {
-                continue;
+    let Candidates { scorers, slots, scores, .. } = candidates;
+    let columns = scorers.len();
+    let index_at = |&slot| inputs.live.and_then(|live| workspace.index_at(live, slot)).unwrap_or(u32::MAX);
+    let indexes: Vec<u32> = slots.iter().map(index_at).collect();
+    workspace.indexes = indexes;
+    for (column, scorer) in scorers.iter().enumerate() {
+        let cells = scores.iter_mut().skip(column).step_by(columns);
+        match scorer {
+            Scorer::Latest => {
+                for (score, &slot) in cells.zip(&*slots) {
+                    let known = !inputs.view.timestamp(slot).is_zero();
+                    *score = if known { published(inputs, slot) } else { f32::NAN };
+                }
             }
-            let found = match scorer {
-                Scorer::Latest => (!inputs.view.timestamp(slot).is_zero()).then(|| published(inputs, slot)),
-                Scorer::Ranker => None,
-                Scorer::Collaborative(_)
-                | Scorer::ItemToItem(_)
-                | Scorer::UserToUser(_)
-                | Scorer::Leaderboard(_) => inputs
-                    .live
-                    .and_then(|live| live.index(slot))
-                    .and_then(|index| workspace.buffer(column)?.get(index)),
-            };
-            *score = found.unwrap_or(f32::NAN);
+            Scorer::Ranker => rank_column(inputs, cells, workspace),
+            Scorer::Collaborative(_)
+            | Scorer::ItemToItem(_)
+            | Scorer::UserToUser(_)
+            | Scorer::Leaderboard(_) => {
+                let Some(buffer) = workspace.buffer(column).filter(|_| inputs.live.is_some()) else {
+                    continue;
+                };
+                for (score, &index) in cells.zip(&workspace.indexes) {
+                    *score = buffer.get(index).unwrap_or(f32::NAN);
+                }
+            }
         }
-    }
-    if let Some(column) = candidates.scorers.iter().position(|scorer| *scorer == Scorer::Ranker) {
-        rank_column(inputs, candidates, column, workspace);
     }
 }
 
-fn rank_column(inputs: &Inputs<'_>, candidates: &mut Candidates, column: usize, workspace: &mut Workspace) {
-    let Some(live) = inputs.live else { return };
-    let Some(ranker) = &live.set.ranker else { return };
-    let columns = candidates.scorers.len();
-    let indexes: Vec<u32> =
-        candidates.slots.iter().map(|&slot| live.index(slot).unwrap_or(u32::MAX)).collect();
-    ranker.logits(inputs.user, &indexes, &mut workspace.clicks);
-    for (row, &score) in workspace.clicks.iter().enumerate() {
-        candidates.scores[row * columns + column] = score;
-    }
+fn rank_column<'a>(inputs: &Inputs<'_>, cells: impl Iterator<Item = &'a mut f32>, workspace: &mut Workspace) {
+    let Some(ranker) = inputs.live.and_then(|live| live.set.ranker.as_ref()) else { return };
+    let Workspace { indexes, clicks, .. } = workspace;
+    ranker.logits(inputs.user, indexes, clicks);
+    cells.zip(&*clicks).for_each(|(cell, &logit)| *cell = logit);
 }

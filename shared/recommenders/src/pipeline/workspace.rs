@@ -1,11 +1,17 @@
 //! Memory that one computation needs and the next one uses again. One for each computing thread.
 
+use std::sync::Arc;
+
 use ulex_algorithms::model_set::{Collaborative, FoldInMemory};
+use ulex_algorithms::similarity::overlap::Shared;
 
 use super::Inputs;
+use super::buffer::ScoreBuffer;
+use crate::fresh_items::FreshItems;
+use crate::live::Live;
 
 /// Liked items that fold-in looks at, latest first; more would cost time and change little.
-const MAX_LIKED: usize = 1_000;
+pub(crate) const MAX_LIKED: usize = 1_000;
 
 /// A set of small numbers that is emptied in constant time.
 #[derive(Debug, Default)]
@@ -26,6 +32,7 @@ impl Stamps {
         }
     }
 
+    #[inline]
     fn insert(&mut self, number: u32) {
         if let Some(stamp) = self.stamps.get_mut(number as usize) {
             *stamp = self.current;
@@ -38,63 +45,13 @@ impl Stamps {
     }
 }
 
-/// One score for each item of the ModelSet, sparse or dense.
-#[derive(Debug, Default)]
-pub(super) struct ScoreBuffer {
-    values: Vec<f32>,
-    touched: Vec<u32>,
-    dense: bool,
-}
-
-impl ScoreBuffer {
-    /// Empties the buffer for `len` items.
-    pub(super) fn clear(&mut self, len: usize) {
-        if self.dense || self.values.len() != len {
-            self.values.clear();
-            self.values.resize(len, 0.0);
-        } else {
-            for &index in &self.touched {
-                self.values[index as usize] = 0.0;
-            }
-        }
-        self.touched.clear();
-        self.dense = false;
-    }
-
-    /// Adds to one item's score.
-    #[inline]
-    pub(super) fn add(&mut self, index: u32, score: f32) {
-        let value = &mut self.values[index as usize];
-        if *value == 0.0 {
-            self.touched.push(index);
-        }
-        *value += score;
-    }
-
-    /// All scores, to be written as a whole, or left empty if there are none; then call [`ScoreBuffer::settle`].
-    pub(super) const fn dense_mut(&mut self) -> &mut Vec<f32> {
-        self.dense = true;
-        &mut self.values
-    }
-
-    /// Every item counts as scored from now on, unless no scores were written.
-    pub(super) fn settle(&mut self) {
-        self.dense = !self.values.is_empty();
-    }
-
-    /// The score of an item; `None` if nothing was added to it.
-    #[inline]
-    pub(super) fn get(&self, index: u32) -> Option<f32> {
-        let value = *self.values.get(index as usize)?;
-        (self.dense || value != 0.0).then_some(value)
-    }
-
-    /// Scored items, possibly with repetitions whose score is the same.
-    pub(super) fn scored(&self) -> impl Iterator<Item = (u32, f32)> + '_ {
-        let all = if self.dense { 0..self.values.len() as u32 } else { 0..0 };
-        let some = if self.dense { &[][..] } else { &self.touched[..] };
-        all.chain(some.iter().copied()).map(|index| (index, self.values[index as usize]))
-    }
+/// What becomes of items that the user has met, disliked ones apart: those never come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// They are not recalled.
+    Excluded,
+    /// They are recalled like all others.
+    Allowed,
 }
 
 /// See the module documentation.
@@ -104,45 +61,81 @@ pub struct Workspace {
     listed: Stamps,
     /// Row of a listed item among the candidates.
     rows: Vec<u32>,
-    /// The user's liked items that the ModelSet knows, latest first.
+    /// Indexes of the user's liked items, as far as anything is known about them, latest first.
     pub(super) liked: Vec<u32>,
     /// Their weights.
     pub(super) weights: Vec<f32>,
+    /// Items beyond those of the ModelSet.
+    fresh: Arc<FreshItems>,
+    /// Indexes of the candidates, [`u32::MAX`] for an item about which nothing is known.
+    pub(super) indexes: Vec<u32>,
     /// One for each column of the candidates.
     buffers: Vec<ScoreBuffer>,
     fold_in: FoldInMemory,
+    pub(super) similar: Shared,
     /// Scores of the click-through-rate model, one for each candidate.
     pub(super) clicks: Vec<f32>,
 }
 
 impl Workspace {
     /// Prepares for one computation: what is excluded, what is liked.
-    pub(super) fn begin(&mut self, inputs: &Inputs<'_>) {
+    pub(super) fn begin(&mut self, inputs: &Inputs<'_>, met: Met) {
         let slots = inputs.view.len();
         self.excluded.clear(slots);
         self.listed.clear(slots);
         self.rows.resize(slots.max(self.rows.len()), 0);
-        for item in inputs.history.met() {
-            if let Some(slot) = inputs.view.slot(item.as_str()) {
-                self.excluded.insert(slot);
-            }
-        }
         self.liked.clear();
         self.weights.clear();
-        if let Some(live) = inputs.live {
-            for liked in inputs.history.liked.iter().take(MAX_LIKED) {
-                if let Some(index) = live.index_of(inputs.view, liked.item.as_str()) {
-                    self.liked.push(index);
-                    self.weights.push(liked.weight);
-                }
+        self.fresh = inputs.live.map_or_else(Arc::default, Live::fresh_items);
+        for liked in &inputs.history.liked {
+            let Some(slot) = inputs.view.slot(liked.item.as_str()) else { continue };
+            if met == Met::Excluded {
+                self.excluded.insert(slot);
             }
+            if self.liked.len() < MAX_LIKED
+                && let Some(index) = inputs.live.and_then(|live| self.index_at(live, slot))
+            {
+                self.liked.push(index);
+                self.weights.push(liked.weight);
+            }
+        }
+        let read = inputs.history.read.iter().filter(|_| met == Met::Excluded);
+        let kept_out =
+            read.chain(&inputs.history.disliked).filter_map(|item| inputs.view.slot(item.as_str()));
+        for slot in kept_out {
+            self.excluded.insert(slot);
         }
     }
 
-    /// Scores every item with a collaborative model.
-    pub(super) fn score_collaborative(&mut self, model: &Collaborative, buffer: &mut ScoreBuffer) {
-        model.scores_into((&self.liked, &self.weights), &mut self.fold_in, buffer.dense_mut());
-        buffer.settle();
+    /// The index under which scores of an item stand, if anything is known about it.
+    #[inline]
+    pub(super) fn index_at(&self, live: &Live, slot: u32) -> Option<u32> {
+        live.index(slot).or_else(|| self.fresh.index(slot, live.set.items.len()))
+    }
+
+    /// Where the item of an index stands in the catalogue.
+    #[inline]
+    pub(super) fn slot_of(&self, live: &Live, index: u32) -> Option<u32> {
+        live.slot(index).or_else(|| self.fresh.slot(index, live.set.items.len()))
+    }
+
+    /// Scores every item with one of the collaborative models.
+    pub(super) fn score_collaborative(&mut self, live: &Live, position: usize, buffer: &mut ScoreBuffer) {
+        let scores = buffer.dense_mut();
+        scores.clear();
+        let liked = (&self.liked[..], &self.weights[..]);
+        match live.set.collaborative.get(position) {
+            Some(Collaborative::Factors(factors)) => {
+                let (fresh, known) = (&*self.fresh, live.set.items.len());
+                let vector_of = |index: u32| fresh.vector(position, index, known);
+                if let Some(user) = factors.user_vector(liked, vector_of, &mut self.fold_in) {
+                    factors.model.scores_into(user, scores);
+                    fresh.score_into(position, user, scores);
+                }
+            }
+            Some(model @ Collaborative::Linear(_)) => model.scores_into(liked, &mut self.fold_in, scores),
+            None => {}
+        }
     }
 
     /// Keeps these out of whatever is recalled from now on.
@@ -185,5 +178,22 @@ impl Workspace {
     /// The buffer of a column that has been recalled.
     pub(super) fn buffer(&self, column: usize) -> Option<&ScoreBuffer> {
         self.buffers.get(column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cleared_set_is_empty_even_when_its_counter_comes_round() {
+        let mut set = Stamps { stamps: Vec::new(), current: u32::MAX - 1 };
+        for _ in 0..4 {
+            set.clear(3);
+            assert!((0..4).all(|number| !set.contains(number)));
+            set.insert(1);
+            set.insert(7);
+            assert!(set.contains(1) && !set.contains(0) && !set.contains(7));
+        }
     }
 }
