@@ -172,7 +172,10 @@ mod tests {
     fn items_have_their_own_index_or_one_beyond_those_of_the_model_set() {
         let table = table();
         assert_eq!([70, 71, 72, 73].map(|slot| table.index(slot, 5)), [Some(3), Some(6), Some(7), None]);
-        assert_eq!([3, 5, 6, 7, 8].map(|index| table.slot(index, 5)), [None, Some(70), Some(71), Some(72), None]);
+        assert_eq!(
+            [3, 5, 6, 7, 8].map(|index| table.slot(index, 5)),
+            [None, Some(70), Some(71), Some(72), None]
+        );
         assert_eq!(table.vector(1, 3, 5), Some(&[1.0, 0.0][..]));
         assert_eq!(table.vector(1, 6, 5), Some(&[0.0, 1.0][..]));
         assert_eq!(table.vector(1, 2, 5), None);

@@ -13,8 +13,8 @@ mod sources;
 mod workspace;
 
 pub use candidates::{Candidates, Scorer};
-pub use workspace::Workspace;
 pub(crate) use workspace::MAX_LIKED;
+pub use workspace::Workspace;
 
 use crate::catalogue::{CatalogueView, Eligibility};
 use crate::history::History;

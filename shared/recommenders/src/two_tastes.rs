@@ -76,7 +76,10 @@ fn fitted() -> ModelSet {
         manifest: Manifest { id: "first".to_owned(), ..Manifest::default() },
         users,
         items,
-        item_to_item: vec![("also".to_owned(), Arc::new(KnnParams::default().neighbors(&liked.transposed())))],
+        item_to_item: vec![(
+            "also".to_owned(),
+            Arc::new(KnnParams::default().neighbors(&liked.transposed())),
+        )],
         user_to_user: vec![UserNeighbors {
             name: "similar".to_owned(),
             neighbors: Arc::new(overlap.neighbors(&liked)),
@@ -116,11 +119,7 @@ pub fn plan() -> Plan {
         cache_expire: Duration::from_secs(3_600),
         item_ttl: None,
         replacement: None,
-        types: FeedbackTypes {
-            positive: filter("like"),
-            negative: filter("dislike"),
-            read: filter("read"),
-        },
+        types: FeedbackTypes { positive: filter("like"), negative: filter("dislike"), read: filter("read") },
         cached_lists: true,
         ..Plan::new(&Settings::default())
     }

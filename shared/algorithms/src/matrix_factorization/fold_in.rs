@@ -119,7 +119,9 @@ impl FoldIn {
         check("factors", factors as f64, (1..=1024).contains(&factors), "1 to 1024")?;
         let n = padded(factors);
         if gram.len() != n * n || !gram.iter().all(|value| value.is_finite()) {
-            return Err(FactorizationError::Unsuitable { reason: "the matrix of products does not fit the factors" });
+            return Err(FactorizationError::Unsuitable {
+                reason: "the matrix of products does not fit the factors",
+            });
         }
         for value in &mut gram {
             *value *= objective.unobserved_weight;
@@ -328,7 +330,10 @@ mod tests {
         let with_unknown: (&[u32], &[f32]) = (&[3, 9, 150, 151], &[1.0, 2.0, 0.0, 1.0]);
         let short = |index: u32| if index == 151 { Some(&other[..3]) } else { vector_of(index) };
         from_gram.solve_with(short, with_unknown, &mut from_gram.scratch(), &mut solved).unwrap();
-        assert!(solved.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-2), "only the regularization knows");
+        assert!(
+            solved.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-2),
+            "only the regularization knows"
+        );
     }
 
     #[test]

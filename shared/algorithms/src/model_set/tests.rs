@@ -37,7 +37,10 @@ fn model_set() -> ModelSet {
         manifest: Manifest { id: "one".to_owned(), ..Manifest::default() },
         users,
         items,
-        item_to_item: vec![("also".to_owned(), Arc::new(KnnParams::default().neighbors(&liked.transposed())))],
+        item_to_item: vec![(
+            "also".to_owned(),
+            Arc::new(KnnParams::default().neighbors(&liked.transposed())),
+        )],
         user_to_user: vec![UserNeighbors {
             name: "similar".to_owned(),
             neighbors: Arc::new(overlap.neighbors(&liked)),
@@ -111,7 +114,8 @@ fn an_item_of_the_fit_folded_in_again_scores_as_it_did() {
         let fans: Vec<f32> = users.iter().flat_map(|&user| vectors[user as usize].clone()).collect();
         let again = factors.item_vector(&fans, weights, &mut memory).unwrap();
         for vector in &vectors {
-            let (was, is) = (crate::simd::dot(vector, factors.model.item(item)), crate::simd::dot(vector, again));
+            let (was, is) =
+                (crate::simd::dot(vector, factors.model.item(item)), crate::simd::dot(vector, again));
             assert!((was - is).abs() < 0.1, "{was} {is}");
         }
     }

@@ -137,9 +137,7 @@ fn item_to_item(
     let speaking = liked.map(|(&liked, weight)| (neighbors.row(liked), weight));
     let speaking = speaking.filter(|((items, _), _)| !items.is_empty());
     for ((items, scores), weight) in speaking.take(inputs.plan.context_size) {
-        for (&item, &score) in items.iter().zip(scores) {
-            buffer.add(item, score * weight);
-        }
+        buffer.add_scaled(items, scores, *weight);
     }
 }
 
@@ -159,9 +157,7 @@ fn user_to_user(
     let memory = (SIMILAR_USERS, similar);
     for user in live.set.similar_users_with(name, inputs.user, (liked, weights), memory) {
         let (items, weights) = live.set.liked.row(user.index as usize);
-        for (&item, &weight) in items.iter().zip(weights) {
-            buffer.add(item, user.score * weight);
-        }
+        buffer.add_scaled(items, weights, user.score);
     }
 }
 
@@ -208,7 +204,9 @@ pub(super) fn complete(inputs: &Inputs<'_>, candidates: &mut Candidates, workspa
             | Scorer::ItemToItem(_)
             | Scorer::UserToUser(_)
             | Scorer::Leaderboard(_) => {
-                let Some(buffer) = workspace.buffer(column).filter(|_| inputs.live.is_some()) else { continue };
+                let Some(buffer) = workspace.buffer(column).filter(|_| inputs.live.is_some()) else {
+                    continue;
+                };
                 for (score, &index) in cells.zip(&workspace.indexes) {
                     *score = buffer.get(index).unwrap_or(f32::NAN);
                 }
@@ -217,11 +215,7 @@ pub(super) fn complete(inputs: &Inputs<'_>, candidates: &mut Candidates, workspa
     }
 }
 
-fn rank_column<'a>(
-    inputs: &Inputs<'_>,
-    cells: impl Iterator<Item = &'a mut f32>,
-    workspace: &mut Workspace,
-) {
+fn rank_column<'a>(inputs: &Inputs<'_>, cells: impl Iterator<Item = &'a mut f32>, workspace: &mut Workspace) {
     let Some(ranker) = inputs.live.and_then(|live| live.set.ranker.as_ref()) else { return };
     let Workspace { indexes, clicks, .. } = workspace;
     ranker.logits(inputs.user, indexes, clicks);

@@ -100,7 +100,8 @@ impl Workspace {
             }
         }
         let read = inputs.history.read.iter().filter(|_| met == Met::Excluded);
-        let kept_out = read.chain(&inputs.history.disliked).filter_map(|item| inputs.view.slot(item.as_str()));
+        let kept_out =
+            read.chain(&inputs.history.disliked).filter_map(|item| inputs.view.slot(item.as_str()));
         for slot in kept_out {
             self.excluded.insert(slot);
         }

@@ -203,4 +203,3 @@ fn pick<'a>(
             .ok_or_else(|| RecommendError::UnknownRecommender { kind, name: name.to_owned() }),
     }
 }
-

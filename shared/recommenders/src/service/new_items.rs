@@ -111,8 +111,7 @@ impl Recommender {
         }
         let now = Timestamp::now();
         let rows = self.inner.data.item_feedback(&id, Some(now)).await?;
-        let (said, _) =
-            said(&rows, |row| &row.user_id, (&solver.plan.types, &solver.live.scales), now);
+        let (said, _) = said(&rows, |row| &row.user_id, (&solver.plan.types, &solver.live.scales), now);
         let fans = said.into_iter().filter(|fan| fan.signal == Signal::Positive).take(MAX_FANS);
         let fans: Vec<(UserId, f32, Timestamp)> =
             fans.map(|fan| (fan.about.clone(), fan.weight, fan.updated)).collect();
@@ -212,14 +211,15 @@ impl Solver<'_> {
             .collect();
         let liked_at = known.iter().map(|fan| fan.2).max()?;
         let weights: Vec<f32> = known.iter().map(|fan| fan.1).collect();
-        let vectors = self.live.set.collaborative.iter().enumerate().map(|(model, of_model)| match of_model {
-            Collaborative::Linear(_) => Some(Vec::new()),
-            Collaborative::Factors(factors) if factors.item_side.is_none() => Some(Vec::new()),
-            Collaborative::Factors(factors) => {
-                let users: Vec<f32> = known.iter().flat_map(|fan| &fan.0[model]).copied().collect();
-                factors.item_vector(&users, &weights, &mut memory).map(<[f32]>::to_vec)
-            }
-        });
+        let vectors =
+            self.live.set.collaborative.iter().enumerate().map(|(model, of_model)| match of_model {
+                Collaborative::Linear(_) => Some(Vec::new()),
+                Collaborative::Factors(factors) if factors.item_side.is_none() => Some(Vec::new()),
+                Collaborative::Factors(factors) => {
+                    let users: Vec<f32> = known.iter().flat_map(|fan| &fan.0[model]).copied().collect();
+                    factors.item_vector(&users, &weights, &mut memory).map(<[f32]>::to_vec)
+                }
+            });
         let vectors = vectors.collect::<Option<Vec<_>>>()?;
         Some(FreshItem { slot, index: self.live.index(slot), liked_at, users: known.len(), vectors })
     }

@@ -218,15 +218,8 @@ async fn anywhere(world: &World, user: &str, id: &str) -> Vec<&'static str> {
 #[tokio::test]
 async fn hidden_deleted_and_seen_items_come_from_no_list_from_the_moment_of_the_write() {
     let world = World::new(plan()).await;
-    let everywhere = [
-        "recommend",
-        "recommend for",
-        "latest",
-        "leaderboard",
-        "item neighbors",
-        "session",
-        "collaborative",
-    ];
+    let everywhere =
+        ["recommend", "recommend for", "latest", "leaderboard", "item neighbors", "session", "collaborative"];
     world.feedback("like", "newcomer", &["red-1", "red-2"]).await;
     assert_eq!(anywhere(&world, "newcomer", "red-5").await, everywhere);
     world.hide("red-5", true).await;
