@@ -63,3 +63,19 @@ pub enum RecommendError {
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut_out_whatever_is_asked_for() {
+        let cut = |n: usize, offset: usize| ListQuery { n, offset, categories: None }.cut(vec![1, 2, 3, 4]);
+        assert_eq!(cut(2, 0), [1, 2]);
+        assert_eq!(cut(2, 3), [4]);
+        assert_eq!(cut(usize::MAX, 1), [2, 3, 4]);
+        for (n, offset) in [(0, 0), (0, 2), (3, 4), (5, usize::MAX), (usize::MAX, usize::MAX)] {
+            assert_eq!(cut(n, offset), [0; 0], "{n} {offset}");
+        }
+    }
+}

@@ -99,6 +99,11 @@ fn fitted() -> ModelSet {
 
 /// All sources, ranked, lists of 10; `like`, `dislike` and `read` mean what they say.
 pub fn plan() -> Plan {
+    static PLAN: LazyLock<Plan> = LazyLock::new(planned);
+    PLAN.clone()
+}
+
+fn planned() -> Plan {
     let filter = |name: &str| vec![name.parse().unwrap()];
     Plan {
         sources: vec![

@@ -203,3 +203,6 @@ fn pick<'a>(
             .ok_or_else(|| RecommendError::UnknownRecommender { kind, name: name.to_owned() }),
     }
 }
+
+#[cfg(test)]
+mod tests;
