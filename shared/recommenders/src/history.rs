@@ -238,4 +238,16 @@ mod tests {
         assert_eq!(weights, [0.5, 1.0, 4.0, 0.25, 1.0, 1.0]);
         assert_eq!(scales.weight("star", 77.0), 1.0, "a type without a scale");
     }
+
+    #[test]
+    fn weights_of_several_rows_add_up_to_at_most_eight() {
+        let scales =
+            TypeScales(["a", "b", "c"].map(|kind| (SmolStr::new(kind), 100.0)).into_iter().collect());
+        let rows = ["a", "b", "c", "d"].map(|kind| row(kind, "x", 300.0, 1));
+        let weight = |rows: &[Feedback]| {
+            let now = Timestamp::from_unix_seconds(2);
+            History::new(rows, &FeedbackTypes::default(), &scales, now).liked[0].weight
+        };
+        assert_eq!((weight(&rows[..1]), weight(&rows[2..]), weight(&rows)), (3.0, 4.0, 8.0));
+    }
 }

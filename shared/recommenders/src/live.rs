@@ -104,3 +104,50 @@ impl Live {
         self.fresh.rcu(|fresh| change(fresh));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::two_tastes::{item, model_set};
+
+    #[test]
+    fn items_are_found_from_both_sides_whenever_they_came() {
+        let catalogue = Catalogue::default();
+        catalogue.put(&[(&item("red-3", 1, &[])).into(), (&item("of no model", 1, &[])).into()]);
+        let set = Arc::new(model_set());
+        let live = Live::new(Arc::clone(&set), &catalogue);
+        catalogue.put(&[(&item("blue-0", 1, &[])).into(), (&item("after the swap", 1, &[])).into()]);
+        let view = catalogue.view();
+        for id in ["red-3", "blue-0", "red-19"] {
+            let index = set.items.index(id).unwrap();
+            assert_eq!(live.slot(index), view.slot(id), "{id}");
+            assert_eq!(
+                (live.index_of(&view, id), live.index(view.slot(id).unwrap())),
+                (Some(index), Some(index))
+            );
+        }
+        for id in ["of no model", "after the swap"] {
+            assert_eq!((live.index_of(&view, id), live.index(view.slot(id).unwrap())), (None, None), "{id}");
+            assert!(!live.has_learned(view.slot(id).unwrap()));
+        }
+        assert_eq!(
+            (live.slot(40), live.index(u32::MAX), live.index_of(&view, "nothing")),
+            (None, None, None)
+        );
+        assert!(live.has_learned(view.slot("red-3").unwrap()));
+        assert!(!live.has_learned(view.slot("red-19").unwrap()), "nobody likes it");
+    }
+
+    #[test]
+    fn models_without_vectors_fold_no_items_in() {
+        let catalogue = Catalogue::default();
+        assert!(Live::new(Arc::new(model_set()), &catalogue).folds_items_in());
+        let mut set = model_set();
+        set.collaborative.remove(0);
+        assert!(!Live::new(Arc::new(set), &catalogue).folds_items_in());
+        assert!(
+            !Live::new(Arc::new(ModelSet { collaborative: Vec::new(), ..model_set() }), &catalogue)
+                .folds_items_in()
+        );
+    }
+}

@@ -131,3 +131,32 @@ impl Source {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_called_as_in_the_settings() {
+        for text in ["latest", "collaborative", "non-personalized/a", "item-to-item/b", "user-to-user/c"] {
+            let name: RecommenderName = text.parse().unwrap();
+            assert_eq!(Source::named(&name).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_plan_says_what_the_settings_say() {
+        let mut settings = Settings::default();
+        let plan = Plan::new(&settings);
+        assert_eq!((plan.cache_size, plan.replacement), (settings.recommend.cache_size, None));
+        assert_eq!(plan.digest, Plan::new(&settings).digest);
+        settings.recommend.replacement.enable = true;
+        settings.recommend.ranker.kind = RankerType::None;
+        settings.recommend.collaborative.kind = CollaborativeType::None;
+        let other = Plan::new(&settings);
+        let decays = other.replacement.map(|known| (known.positive_decay, known.read_decay));
+        assert_eq!(decays, Some((0.8, 0.6)));
+        assert!(!other.ranked && !other.collaborative);
+        assert_ne!(other.digest, plan.digest, "lists made under the first are stale");
+    }
+}

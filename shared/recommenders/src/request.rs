@@ -64,19 +64,18 @@ pub enum RecommendError {
     Storage(#[from] StorageError),
 }
 
-/// The named recommender, or the first one.
-pub(crate) fn pick<'a>(
-    name: Option<&str>,
-    configured: &'a [String],
-    kind: &'static str,
-    disabled: &'static str,
-) -> Result<&'a str, RecommendError> {
-    match name {
-        None => configured.first().map(String::as_str).ok_or(RecommendError::Disabled(disabled)),
-        Some(name) => configured
-            .iter()
-            .find(|known| *known == name)
-            .map(String::as_str)
-            .ok_or_else(|| RecommendError::UnknownRecommender { kind, name: name.to_owned() }),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_cut_out_whatever_is_asked_for() {
+        let cut = |n: usize, offset: usize| ListQuery { n, offset, categories: None }.cut(vec![1, 2, 3, 4]);
+        assert_eq!(cut(2, 0), [1, 2]);
+        assert_eq!(cut(2, 3), [4]);
+        assert_eq!(cut(usize::MAX, 1), [2, 3, 4]);
+        for (n, offset) in [(0, 0), (0, 2), (3, 4), (5, usize::MAX), (usize::MAX, usize::MAX)] {
+            assert_eq!(cut(n, offset), [0; 0], "{n} {offset}");
+        }
     }
 }

@@ -4,8 +4,10 @@
 #[derive(Debug, Default)]
 pub(super) struct ScoreBuffer {
     values: Vec<f32>,
-    /// What was added to, in order of the first time; unless dense, all else is NaN.
+    /// What was added to, in order of the first time; unless dense, all else is NaN. Only the first `count` count; it is
+    /// one longer than `values`, so that there is always room.
     touched: Vec<u32>,
+    count: usize,
     dense: bool,
 }
 
@@ -15,12 +17,13 @@ impl ScoreBuffer {
         if self.dense || self.values.len() != len {
             self.values.clear();
             self.values.resize(len, f32::NAN);
+            self.touched.resize(len + 1, 0);
         } else {
-            for &index in &self.touched {
+            for &index in &self.touched[..self.count] {
                 self.values[index as usize] = f32::NAN;
             }
         }
-        self.touched.clear();
+        self.count = 0;
         self.dense = false;
     }
 
@@ -28,11 +31,18 @@ impl ScoreBuffer {
     #[inline]
     pub(super) fn add(&mut self, index: u32, score: f32) {
         let Some(value) = self.values.get_mut(index as usize).filter(|_| score.is_finite()) else { return };
-        if value.is_nan() {
-            self.touched.push(index);
-            *value = score;
-        } else {
-            *value += score;
+        // Whether an item is new cannot be foreseen, so nothing depends on it but what is stored.
+        let is_new = value.is_nan();
+        *value = if is_new { score } else { *value + score };
+        self.touched[self.count] = index;
+        self.count += usize::from(is_new);
+    }
+
+    /// Adds `scale` times its score to each item.
+    #[inline]
+    pub(super) fn add_scaled(&mut self, items: &[u32], scores: &[f32], scale: f32) {
+        for (&item, &score) in items.iter().zip(scores) {
+            self.add(item, score * scale);
         }
     }
 
@@ -52,7 +62,7 @@ impl ScoreBuffer {
     /// every item that has one. In no order, each once.
     pub(super) fn visit(&self, mut visit: impl FnMut(u32, f32) -> f32) {
         let mut threshold = f32::NEG_INFINITY;
-        if self.dense || self.touched.len() * 4 > self.values.len() {
+        if self.dense || self.count * 4 > self.values.len() {
             for (index, &score) in self.values.iter().enumerate() {
                 if score >= threshold && score.is_finite() {
                     threshold = visit(index as u32, score);
@@ -60,7 +70,7 @@ impl ScoreBuffer {
             }
             return;
         }
-        for &index in &self.touched {
+        for &index in &self.touched[..self.count] {
             let score = self.values[index as usize];
             if score >= threshold && score.is_finite() {
                 threshold = visit(index, score);

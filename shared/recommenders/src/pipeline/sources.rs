@@ -138,9 +138,7 @@ fn item_to_item(
     let speaking = liked.map(|(&liked, weight)| (neighbors.row(liked), weight));
     let speaking = speaking.filter(|((items, _), _)| !items.is_empty());
     for ((items, scores), weight) in speaking.take(inputs.plan.context_size) {
-        for (&item, &score) in items.iter().zip(scores) {
-            buffer.add(item, score * weight);
-        }
+        buffer.add_scaled(items, scores, *weight);
     }
 }
 
@@ -160,9 +158,7 @@ fn user_to_user(
     let memory = (SIMILAR_USERS, similar);
     for user in live.set.similar_users_with(name, inputs.user, (liked, weights), memory) {
         let (items, weights) = live.set.discounted.row(user.index as usize);
-        for (&item, &weight) in items.iter().zip(weights) {
-            buffer.add(item, user.score * weight);
-        }
+        buffer.add_scaled(items, weights, user.score);
     }
 }
 

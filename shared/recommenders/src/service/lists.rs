@@ -7,7 +7,7 @@ use crate::history::{History, TypeScales};
 use crate::live::Live;
 use crate::pipeline::{Inputs, single};
 use crate::plan::Source;
-use crate::request::{ListQuery, RecommendError, ScoredId, pick};
+use crate::request::{ListQuery, RecommendError, ScoredId};
 
 impl Recommender {
     /// The newest items, without what `reader` has met.
@@ -186,3 +186,23 @@ impl Recommender {
             .collect())
     }
 }
+
+/// The named recommender, or the first one.
+fn pick<'a>(
+    name: Option<&str>,
+    configured: &'a [String],
+    kind: &'static str,
+    disabled: &'static str,
+) -> Result<&'a str, RecommendError> {
+    match name {
+        None => configured.first().map(String::as_str).ok_or(RecommendError::Disabled(disabled)),
+        Some(name) => configured
+            .iter()
+            .find(|known| *known == name)
+            .map(String::as_str)
+            .ok_or_else(|| RecommendError::UnknownRecommender { kind, name: name.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
