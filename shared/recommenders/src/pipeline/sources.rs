@@ -68,7 +68,7 @@ pub(super) fn recall(
     let list = match scorer {
         Scorer::Leaderboard(name) => {
             buffer.clear(items);
-            leaderboard(inputs, live, name, wanted, workspace, &mut buffer)
+            leaderboard(inputs, live, (name, wanted), workspace, &mut buffer)
         }
         Scorer::Collaborative(model) => {
             workspace.score_collaborative(live, *model, &mut buffer);
@@ -106,8 +106,7 @@ fn published(inputs: &Inputs<'_>, slot: u32) -> f32 {
 fn leaderboard(
     inputs: &Inputs<'_>,
     live: &Live,
-    name: &str,
-    wanted: usize,
+    (name, wanted): (&str, usize),
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) -> Vec<Ranked> {

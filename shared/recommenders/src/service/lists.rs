@@ -170,7 +170,7 @@ impl Recommender {
     ) -> Result<Vec<ScoredId>, RecommendError> {
         let rows = self.inner.data.user_feedback(user, None).await?;
         let now = Timestamp::now();
-        Ok(self.with_inputs(user, &rows, query.categories(), now, |inputs, workspace| {
+        Ok(self.with_inputs((user, &rows), query.categories(), now, |inputs, workspace| {
             query.cut(scored(inputs.view, &single(inputs, source, query.depth(), workspace)))
         }))
     }
