@@ -48,6 +48,19 @@ async fn next(changes: &mut Changes) -> (String, String) {
     (pointer.model_set, model.as_ref().clone())
 }
 
+/// Waits until the follower tells `expected` under `key`. The deadline is in real time: some tests pause tokio's.
+async fn observe(follower: &Addr<ModelFollower<String>>, key: &str, expected: impl Into<serde_json::Value>) {
+    let (expected, deadline) = (expected.into(), Instant::now() + Duration::from_secs(60));
+    loop {
+        let state = follower.send(Observe).await.unwrap();
+        if state[key] == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{key} never became {expected}: {state}");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 fn named(name: &str, content: &str) -> (String, String) {
     (name.to_owned(), content.to_owned())
 }
@@ -86,9 +99,7 @@ async fn a_bad_model_set_is_counted_and_the_old_one_stays() {
             "undecodable" => publish(&bus, spoil, b"\xff").await,
             _ => publish(&bus, spoil, b"panic").await,
         }
-        while follower.send(Observe).await.unwrap()["failures"] != failures {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        observe(&follower, "failures", failures).await;
         assert_eq!(follower.send(Observe).await.unwrap()["model_set"], "good", "{spoil}");
     }
     publish(&bus, "better", b"two").await;
@@ -103,16 +114,12 @@ async fn a_model_set_that_was_late_is_taken_after_a_pause_unless_a_newer_one_cam
     let info = bus.objects(MODELS).await.unwrap().put("late", "one".into()).await.unwrap();
     bus.objects(MODELS).await.unwrap().delete("late").await.unwrap();
     point(&bus, "late", info.digest.clone()).await;
-    while follower.send(Observe).await.unwrap()["failures"] != 1 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    observe(&follower, "failures", 1).await;
     bus.objects(MODELS).await.unwrap().put("late", "one".into()).await.unwrap();
     assert_eq!(next(&mut changes).await, named("late", "one"));
 
     point(&bus, "absent", info.digest).await;
-    while follower.send(Observe).await.unwrap()["failures"] != 2 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    observe(&follower, "failures", 2).await;
     publish(&bus, "newer", b"two").await;
     assert_eq!(next(&mut changes).await, named("newer", "two"));
     publish(&bus, "absent", b"three").await;
@@ -131,9 +138,7 @@ async fn answers_while_it_decodes_and_skips_what_nobody_needs_any_more() {
         text(bytes)
     });
     publish(&bus, "m1", b"one").await;
-    while follower.send(Observe).await.unwrap()["loading"] != "m1" {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    observe(&follower, "loading", "m1").await;
     let asked = Instant::now();
     publish(&bus, "m2", b"two").await;
     publish(&bus, "m3", b"three").await;
