@@ -219,7 +219,7 @@ impl World<'_> {
         let now = Timestamp::from_unix_seconds(1_800_000_000);
         let scales = TypeScales::default();
         let history = || History::new(self.rows, &self.plan.types, &scales, now);
-        report("history from rows", best(|| history()));
+        report("history from rows", best(history));
         let history = history();
         let view = self.catalogue.view();
         let eligibility = Eligibility::any();
