@@ -11,20 +11,25 @@ default:
 
 # Load a synthetic shop, train on it, serve it and show what it recommends.
 demo *arguments:
-    cargo run --quiet --release --locked --package ulex-launcher --bin ulex -- demo {{ arguments }}
+    cargo run --release --locked --package ulex-launcher --bin ulex -- demo {{ arguments }}
+
+# An optimised program in target/release.
+build:
+    cargo build --release --locked --package ulex-launcher --bin ulex
 
 # Every test that needs nothing but this machine; arguments filter them by name.
-test *filter: program
+test *filter: tests
     cargo test --workspace --locked -- {{ filter }}
 
-# The tests that read the public data sets or recordings too (ULEX_DATA_DIR).
-test-data *filter: program
+# The tests that read the public data sets or recordings (ULEX_DATA_DIR), or take long, too.
+test-data *filter: tests
     test -d "$ULEX_DATA_DIR" || { echo "ULEX_DATA_DIR: $ULEX_DATA_DIR is no directory" >&2; exit 1; }
     cargo test --workspace --locked -- --include-ignored {{ filter }}
 
-# The program that the integration tests start.
-program:
-    cargo build --workspace --locked --bin ulex
+# The tests and the program they start, together: with the same features nothing is compiled twice.
+[private]
+tests:
+    cargo build --workspace --locked --bins --tests
 
 # Fast loop: types only.
 check:
@@ -67,6 +72,7 @@ lengths:
 deny:
     cargo deny --locked check
 
-# An optimised program in target/dist.
+# The program for others, in target/dist: optimised further, stripped, and it knows its commit.
 dist:
-    cargo build --profile dist --locked --package ulex-launcher --bin ulex
+    ULEX_VERSION="$(cargo pkgid --package ulex-launcher | sed 's/.*[#@]//') ($(git rev-parse --short HEAD))" \
+        cargo build --profile dist --locked --package ulex-launcher --bin ulex

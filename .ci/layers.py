@@ -20,7 +20,7 @@ OURS = {
     "ulex-storage": {"ulex-domain"},
     "ulex-nats": {"ulex-domain"},
     "ulex-recommenders": {"ulex-domain", "ulex-settings", "ulex-algorithms", "ulex-storage"},
-    "ulex-actors": {"ulex-nats", "ulex-settings", "ulex-algorithms"},
+    "ulex-actors": {"ulex-domain", "ulex-nats", "ulex-settings", "ulex-algorithms"},
     "ulex-server": SHARED | {"ulex-nats"},
     "ulex-master": SHARED | {"ulex-nats"},
     "ulex-worker": SHARED | {"ulex-nats"},

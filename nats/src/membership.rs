@@ -64,6 +64,30 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
+    /// The first heartbeat of a process that starts now.
+    #[must_use]
+    pub fn first(node: String, role: Role, host: String, version: String) -> Self {
+        let now = Timestamp::now();
+        Self {
+            node,
+            role,
+            host,
+            version,
+            started_at: now,
+            sent_at: now,
+            model_set: None,
+            queue_depth: 0,
+            lag: 0,
+            cpu: 0.0,
+            rss: 0,
+        }
+    }
+
+    /// Says that it is sent now.
+    pub fn renew(&mut self) {
+        self.sent_at = Timestamp::now();
+    }
+
     /// Its key in the bucket.
     #[must_use]
     pub fn key(&self) -> String {

@@ -16,7 +16,7 @@
 //! | [`Transport::reader`] | ordered (ephemeral, self-healing) consumer |
 //! | [`BucketSpec::ttl`] | `max_age` of the bucket, with `limit_markers` so that watches hear of expiry |
 //! | [`RawBucket::delete`], [`RawBucket::delete_at`] | purge, with expected revision; a key that is gone has no history |
-| [`Transport::remove`], [`Transport::purge`] | delete message, purge by subject |
+//! | [`Transport::remove`], [`Transport::purge`] | delete message, purge by subject |
 //! | [`ObjectInfo::digest`] | the store's SHA-256, base64 turned into hexadecimal |
 
 use std::borrow::Cow;

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod commands;
+mod damage;
 mod demonstration;
 mod disk_full;
 mod feedback_path;

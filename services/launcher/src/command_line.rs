@@ -216,6 +216,7 @@ brings its own negatives.
 Examples:
   ulex evaluate --split ./splits/ml100k-80-20 --model als --at 10
   ulex evaluate --split temporal --model pipeline --at 20 --json
+  ulex evaluate --split ./splits/ml100k-80-20 --model pipeline --set recommend.cache_size=200
   ulex evaluate --split ./splits/gowalla --model als --set factors=64 --set regularization=0.01")]
 pub struct EvaluateArguments {
     /// How to divide the data: DIR, temporal, leave-last-out or random
@@ -233,10 +234,13 @@ pub struct EvaluateArguments {
     /// Data to divide, unless the split is a folder.
     #[command(flatten)]
     pub place: DataDirectory,
+    /// Configuration file: names the data store, says which feedback is positive, and what the pipeline is made of
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Seed of the split and of the fit
     #[arg(long, default_value_t = 42)]
     pub seed: u64,
-    /// A parameter of the model
+    /// A parameter of the model; for the pipeline a setting of the configuration
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = assignment)]
     pub parameters: Vec<(String, String)>,
 }

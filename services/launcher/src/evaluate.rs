@@ -1,4 +1,14 @@
-//! Measuring models: reading fixed splits and printing what came out. The training itself is wired in by the program.
+//! Measuring models: what is learned from ([`splits`] as files, [`divided`] in general), what is asked ([`cases`]), the models
+//! ([`models`], [`neighborhood`], [`clicks`], [`pipeline`]) with their [`parameters`], and the [`report`]. [`run`] is the
+//! command.
 
+pub mod cases;
+pub mod clicks;
+pub mod divided;
+pub mod models;
+pub mod neighborhood;
+pub mod parameters;
+pub mod pipeline;
 pub mod report;
+pub mod run;
 pub mod splits;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ulex_launcher::command_line::{Action, CommandLine};
-use ulex_launcher::{configuration, demo, exit, import, models, one};
+use ulex_launcher::{configuration, demo, evaluate, import, models, one};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Action::One(arguments) => one::run(&arguments),
         Action::Demo(arguments) => demo::performance::run(&arguments),
         Action::Import(arguments) => import::command::import(&arguments),
-        Action::Evaluate(_) => exit::refused(&"this command is not wired yet"),
+        Action::Evaluate(arguments) => evaluate::run::run(&arguments),
         Action::Models(arguments) => models::run(&arguments),
         Action::CheckConfig(arguments) => configuration::check(&arguments.file),
     }

@@ -114,7 +114,7 @@ impl Shelf {
             return Err(ModelsError::NoDirectory(data_dir.to_owned()));
         }
         let lock = DirectoryLock::take(data_dir)?;
-        let bus = open_bus(data_dir).await?;
+        let bus = open_bus(data_dir)?;
         let objects = bus.objects(MODELS).await?;
         let registry: Bucket<LivePointer> = bus.bucket(&REGISTRY).await?;
         let verdicts: Bucket<GateVerdict> = bus.bucket(&VERDICTS).await?;

@@ -1,6 +1,6 @@
 //! `ulex one`: every role in one process.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -37,9 +37,11 @@ pub fn run(arguments: &OneArguments) -> ExitCode {
     };
     match system().block_on(serve(settings, &arguments.place.data_dir)) {
         Ok(()) => ExitCode::SUCCESS,
+        // One word, in the form in which everything else is said there.
+        Err(reason) if io::stderr().is_terminal() => exit::failed(&reason),
         Err(reason) => {
             error!(%reason, "cannot go on");
-            exit::failed(&reason)
+            ExitCode::FAILURE
         }
     }
 }

@@ -9,7 +9,7 @@
 //! | Trainer | master | master's; fits on the compute pool | 6th: the fit ends at its next step |
 //! | Registry | master | master's | 7th: a publication under way is finished |
 //! | Dataset, Membership | master | master's | 8th |
-//! | Models | server, worker | its own | 9th |
+//! | Newcomers, Models | server, worker | their own | 9th |
 //! | Ingest | server | its own | last: writes that were accepted are applied |
 //!
 //! Every actor is replaced from its factory if it panics or does not answer; a role whose actor keeps failing ends
@@ -37,6 +37,7 @@ use ulex_nats::leases::FencingToken;
 use ulex_nats::membership::Role;
 use ulex_nats::topology::{ingest, members};
 use ulex_server::ingest::{Ingest, IngestParts};
+use ulex_server::newcomers::Newcomers;
 use ulex_worker::jobs::Jobs;
 use ulex_worker::predictor::Predictor;
 
@@ -63,6 +64,7 @@ struct Places {
     planner: Guarded<Planner>,
     membership: Guarded<Membership>,
     ingest: Guarded<Ingest>,
+    newcomers: Guarded<Newcomers>,
     models: Guarded<ModelFollower<ModelSet>>,
     jobs: Guarded<Jobs>,
     predictors: Vec<Guarded<Predictor>>,
@@ -123,6 +125,9 @@ impl Roles {
         };
         let place = self.places.ingest.clone();
         self.guard("ingest", &place, move || Ingest::new(ingest_parts.clone()));
+        let recommender = parts.recommender.clone();
+        let place = self.places.newcomers.clone();
+        self.guard("newcomers", &place, move || Newcomers::new(recommender.clone()));
         // Server and worker of one process share the models; the trainer compares the next ones with them.
         let (recommender, trainer) = (parts.recommender.clone(), self.places.trainer.outlet::<LiveChanged>());
         let swap = Outlet::new(move |changed: ModelChanged<ModelSet>| {
@@ -244,6 +249,7 @@ impl Roles {
         order.then(Stop::actor("registry", STOP_WITHIN, places.registry));
         order.then(Stop::actor("dataset", STOP_WITHIN, places.dataset));
         order.then(Stop::actor("membership", STOP_WITHIN, places.membership));
+        order.then(Stop::actor("newcomers", STOP_WITHIN, places.newcomers));
         order.then(Stop::actor("models", STOP_WITHIN, places.models));
         order.then(Stop::actor("ingest", STOP_WITHIN, places.ingest));
         let late = order.run().await;

@@ -11,6 +11,7 @@ pub mod blending;
 pub mod collaborative;
 pub mod content;
 pub mod leaderboards;
+pub mod neighborhoods;
 pub mod pipeline_test;
 pub mod ranker;
 pub mod signals;
@@ -25,21 +26,22 @@ use std::time::Instant;
 use serde_json::json;
 use thiserror::Error;
 use tracing::{info, warn};
+use ulex_algorithms::click_through::FmParams;
 use ulex_algorithms::interactions::Interactions;
-use ulex_algorithms::model_set::{Manifest, ModelSet, PipelineBlend, UserNeighbors};
+use ulex_algorithms::model_set::{Manifest, ModelSet, PipelineBlend, RankerModel};
 use ulex_algorithms::progress::{CancelFlag, Progress};
-use ulex_algorithms::similarity::{Neighbors, OverlapIndex, OverlapParams};
 use ulex_domain::Timestamp;
 use ulex_recommenders::history::Signal;
 use ulex_recommenders::live::Live;
-use ulex_recommenders::plan::{Plan, Source};
-use ulex_settings::{ItemToItemType, Settings, UserToUserType};
+use ulex_recommenders::plan::Plan;
+use ulex_settings::Settings;
 
 use crate::dataset::table::Table;
 use crate::task_board::TaskBoard;
 use collaborative::Recipe;
 use content::Content;
 use leaderboards::Boards;
+use neighborhoods::{NeighborRecipe, Neighborhoods};
 use pipeline_test::TestBed;
 use ranker::RankerRecipe;
 use signals::{Reading, Signals};
@@ -123,6 +125,7 @@ pub struct Cycle<'a> {
 /// Everything that is chosen once and fitted several times.
 pub(crate) struct Chosen {
     pub collaborative: Vec<Recipe>,
+    pub neighbors: NeighborRecipe,
     pub ranker: Option<RankerRecipe>,
     pub blend: Option<PipelineBlend>,
 }
@@ -174,6 +177,21 @@ impl Cycle<'_> {
         let users = active_users(self.table, &shared);
         let compared_with = tested.as_ref().and(self.live).map(|live| live.id().to_owned());
         Ok(Cycled { set, users, comparison: tested, compared_with, problems })
+    }
+
+    /// Chooses and fits the click-through-rate model alone, on the whole table, to measure it by itself; `None` if there
+    /// is nothing to learn from.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cycle::run`].
+    pub fn ranker(&self, params: &FmParams) -> Result<Option<RankerModel>, CycleError> {
+        let shared = self.read()?;
+        let all = |_: usize| true;
+        match ranker::choose_from(&shared, &all, params, self.cancel)? {
+            Some(recipe) => ranker::fit(&shared, &all, &recipe, params.seed, self.cancel),
+            None => Ok(None),
+        }
     }
 
     fn check(&self) -> Result<(), CycleError> {
@@ -228,7 +246,8 @@ impl Cycle<'_> {
         };
         self.check()?;
         task.at(1);
-        let mut chosen = Chosen { collaborative, ranker: None, blend: None };
+        let neighbors = NeighborRecipe::choose(&train, &validation);
+        let mut chosen = Chosen { collaborative, neighbors, ranker: None, blend: None };
         if !self.settings.plan.ranked {
             return Ok(chosen);
         }
@@ -236,7 +255,9 @@ impl Cycle<'_> {
         let in_train = |pair: usize| split.parts[pair] == Part::Train;
         chosen.ranker = ranker::choose(shared, &in_train, seed, self.cancel)?;
         ranking.at(1);
-        let set = self.fit(shared, &train, &in_train, &chosen)?;
+        let mut set = self.fit(shared, &train, &in_train, &chosen)?;
+        // Without them the blend would have to guess what leaderboards are worth.
+        set.leaderboards = Boards::new(self).counting(&train);
         chosen.blend = blending::learn(bed, set, &self.settings.plan, self.now);
         ranking.finish();
         Ok(chosen)
@@ -296,12 +317,15 @@ impl Cycle<'_> {
             None => None,
         };
         self.check()?;
-        let neighborhoods = Neighborhoods::new(self, shared, liked);
+        let recommend = &self.settings.settings.recommend;
+        let neighborhoods = Neighborhoods::new(recommend, &shared.content, liked, &chosen.neighbors);
         Ok(ModelSet {
             manifest: Manifest { type_scales: scales(shared), ..Manifest::default() },
             users: self.table.users.clone(),
             items: self.table.items.clone(),
-            overlap: neighborhoods.users_index,
+            overlap: neighborhoods.overlap,
+            popularity_discount: chosen.neighbors.users.popularity,
+            discounted: neighborhoods.discounted,
             item_to_item: neighborhoods.item_to_item,
             user_to_user: neighborhoods.user_to_user,
             liked: liked.clone(),
@@ -322,6 +346,7 @@ impl Cycle<'_> {
         let created_ms = self.now.as_nanos() / 1_000_000;
         let mut recipe = BTreeMap::new();
         recipe.insert("collaborative".to_owned(), json!(chosen.collaborative));
+        recipe.insert("neighbors".to_owned(), json!(chosen.neighbors));
         recipe.insert("ranker".to_owned(), json!(chosen.ranker));
         if let Some(blend) = &chosen.blend {
             let weights = blend.scorers.iter().zip(blend.blend.weights());
@@ -371,65 +396,6 @@ fn active_users(table: &Table, shared: &Shared) -> Vec<String> {
     }
     last.sort_unstable_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(&b.1)));
     last.into_iter().map(|(_, user)| table.users.id(user).to_owned()).collect()
-}
-
-/// Similar items and users under every name of the settings.
-struct Neighborhoods {
-    users_index: OverlapIndex,
-    item_to_item: Vec<(String, Arc<Neighbors>)>,
-    user_to_user: Vec<UserNeighbors>,
-}
-
-/// How items are compared by who liked them.
-fn item_overlap(k: usize) -> OverlapParams {
-    OverlapParams { k, ..OverlapParams::default() }
-}
-
-/// How users are compared by what they liked.
-fn user_overlap(k: usize) -> OverlapParams {
-    OverlapParams { k, ..OverlapParams::default() }
-}
-
-impl Neighborhoods {
-    fn new(cycle: &Cycle<'_>, shared: &Shared, liked: &Interactions) -> Self {
-        let recommend = &cycle.settings.settings.recommend;
-        let k = recommend.cache_size;
-        let by_item = liked.transposed();
-        let by_users = Arc::new(OverlapIndex::new(&by_item, item_overlap(k)).neighbors(&by_item));
-        let users_index = OverlapIndex::new(liked, user_overlap(k));
-        let by_items = Arc::new(users_index.neighbors(liked));
-        let none = || Arc::new(Neighbors::default());
-        let item_to_item = recommend.item_to_item.iter().map(|known| {
-            let content = shared.content.items.get(&known.name).cloned();
-            let neighbors = match known.kind {
-                ItemToItemType::Users => Arc::clone(&by_users),
-                ItemToItemType::Tags | ItemToItemType::Embedding => content.unwrap_or_else(none),
-                ItemToItemType::Auto => Arc::new(content.unwrap_or_else(none).mean(&by_users, k)),
-            };
-            (known.name.clone(), neighbors)
-        });
-        let user_to_user = recommend.user_to_user.iter().map(|known| {
-            let content = shared.content.users.get(&known.name).cloned();
-            let neighbors = match known.kind {
-                UserToUserType::Items => Arc::clone(&by_items),
-                UserToUserType::Tags | UserToUserType::Embedding => content.unwrap_or_else(none),
-                UserToUserType::Auto => Arc::new(content.unwrap_or_else(none).mean(&by_items, k)),
-            };
-            UserNeighbors {
-                name: known.name.clone(),
-                neighbors,
-                by_items: known.kind == UserToUserType::Items,
-            }
-        });
-        let (item_to_item, user_to_user) = (item_to_item.collect(), user_to_user.collect());
-        Self { item_to_item, user_to_user, users_index }
-    }
-}
-
-/// Sources that a plan has, by name; for reports.
-#[must_use]
-pub fn source_names(plan: &Plan) -> Vec<String> {
-    plan.sources.iter().map(Source::to_string).collect()
 }
 
 /// Says in the log what a part could not do; the cycle goes on without it.

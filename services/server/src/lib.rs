@@ -14,6 +14,7 @@ pub mod gateway;
 mod http;
 pub mod ingest;
 pub mod live_backend;
+pub mod newcomers;
 pub mod server;
 pub mod settings;
 

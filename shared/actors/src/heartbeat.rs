@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use serde_json::json;
 use tracing::warn;
-use ulex_domain::Timestamp;
 use ulex_nats::bus::Bucket;
 use ulex_nats::membership::{Heartbeat as Beat, Role};
 
@@ -48,19 +47,7 @@ impl Heartbeat {
         meta_timeout: Duration,
         vitals: Arc<dyn Fn() -> Vitals + Send + Sync>,
     ) -> Self {
-        let beat = Beat {
-            node,
-            role,
-            host: host_name(),
-            version,
-            started_at: Timestamp::now(),
-            sent_at: Timestamp::now(),
-            model_set: None,
-            queue_depth: 0,
-            lag: 0,
-            cpu: 0.0,
-            rss: 0,
-        };
+        let beat = Beat::first(node, role, host_name(), version);
         let used = (Instant::now(), cpu_seconds());
         Self { bucket, beat, vitals, interval: meta_timeout / 3, sent: 0, used }
     }
@@ -69,7 +56,7 @@ impl Heartbeat {
         let Vitals { model_set, queue_depth, lag } = (self.vitals)();
         let (then, before) = std::mem::replace(&mut self.used, (Instant::now(), cpu_seconds()));
         let elapsed = then.elapsed().as_secs_f64().max(1e-3);
-        self.beat.sent_at = Timestamp::now();
+        self.beat.renew();
         self.beat.model_set = model_set;
         self.beat.queue_depth = queue_depth;
         self.beat.lag = lag;

@@ -1,7 +1,6 @@
 //! What actix leaves to the application: restart after a panic, orderly shutdown, one way to look inside, computing that
 //! never blocks an actor, and the two actors every role has.
 
-pub mod bus_listener;
 mod compute_pool;
 mod guard;
 mod heartbeat;

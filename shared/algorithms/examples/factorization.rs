@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! ULEX_DATA_DIR=data cargo run --release --example factorization -- ml100k-80-20 als factors=64 epochs=12
-//! ... [part=validation]   fit on 90 % of the train part, measure on the rest: for choosing parameters
+//! ... part=validation   fits on 90 % of the train part and measures on the rest: for choosing parameters
+//! ... candidate=2       begins with that entry of the model's candidates instead of the first
 //! ```
 //!
 //! Splits: `splits/<name>/{train,test}.txt[.gz]`, one `user<TAB>item` per line.
@@ -21,7 +22,8 @@ use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::matrix_factorization::FactorModel;
 use ulex_algorithms::matrix_factorization::batch::PackedItems;
 use ulex_algorithms::matrix_factorization::bpr::{BprParams, Negatives};
-use ulex_algorithms::matrix_factorization::implicit_als::AlsParams;
+use ulex_algorithms::matrix_factorization::fold_in::FoldIn;
+use ulex_algorithms::matrix_factorization::implicit_als::{AlsParams, Solver};
 use ulex_algorithms::matrix_factorization::linear::LinearParams;
 use ulex_algorithms::progress::Unattended;
 use ulex_algorithms::random::Seed;
@@ -69,32 +71,73 @@ fn main() -> Result<(), Failure> {
 }
 
 fn als(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::Value), Failure> {
-    let mut params = AlsParams::default();
+    let mut params = AlsParams::candidates(&data.train)[options.number("candidate", 0)];
     params.factors = options.number("factors", params.factors);
     params.epochs = options.number("epochs", params.epochs);
-    params.block = options.number("block", params.block);
+    params.solver = match (options.number("block", 0), options.number("steps", 0)) {
+        (0, 0) => params.solver,
+        (0, steps) => Solver::Conjugate { steps },
+        (size, _) if size >= params.factors => Solver::Exact,
+        (size, _) => Solver::Blocks { size },
+    };
     params.initial_deviation = options.number("deviation", params.initial_deviation);
     let objective = &mut params.objective;
     objective.unobserved_weight = options.number("unobserved", objective.unobserved_weight);
     objective.confidence = options.number("confidence", objective.confidence);
     objective.regularization = options.number("regularization", objective.regularization);
     objective.frequency_exponent = options.number("exponent", objective.frequency_exponent);
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), processor_seconds());
     let model = params.check()?.fit(&data.train, &Unattended)?;
-    let fit = start.elapsed().as_secs_f64();
-    // Multiply and add count one each; half of each Gram update is saved by symmetry.
-    let (k, rows) = (params.factors as f64, (data.train.n_rows() + data.train.n_cols()) as f64);
-    let per_epoch =
-        data.train.len() as f64 * 2.0 * k * (k + 1.0) + rows * (k.powi(3) / 3.0 + 4.0 * k * k + k * k);
-    let gflops = per_epoch * params.epochs as f64 / fit / 1e9;
+    let (fit, cpu) = (start.elapsed().as_secs_f64(), processor_seconds() - cpu);
+    let gflops = operations(data, &params) * params.epochs as f64 / fit / 1e9;
     let (report, mut timings) = rank(data, &model);
     timings["fit_seconds"] = json!(fit);
+    timings["fit_processor_seconds"] = json!(cpu);
+    timings["fold_in_microseconds"] = json!(fold_in(&model, &params)?);
     timings["fit_gflops"] = json!(gflops);
     Ok((report, timings))
 }
 
+/// Time to fold in a user with 100 items.
+fn fold_in(model: &FactorModel, params: &AlsParams) -> Result<f64, Failure> {
+    const REPEATS: u32 = 1000;
+    let fold_in = FoldIn::new(&model.items, model.factors, params.objective)?;
+    let (mut scratch, mut user) = (fold_in.scratch(), vec![0.0; model.factors]);
+    let weights = [1.0; 100];
+    let start = Instant::now();
+    for round in 0..REPEATS {
+        let items: [u32; 100] = std::array::from_fn(|at| (round + at as u32 * 7) % model.n_items() as u32);
+        fold_in.solve(&model.items, (&items, &weights), &mut scratch, &mut user)?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(REPEATS))
+}
+
+/// Multiplications and additions of one epoch, the unneeded half of symmetric products not counted.
+fn operations(data: &Split, params: &AlsParams) -> f64 {
+    let k = params.factors as f64;
+    let (entries, rows) = (2.0 * data.train.len() as f64, (data.train.n_rows() + data.train.n_cols()) as f64);
+    let gram = rows * k * k;
+    let solved = match params.solver {
+        Solver::Exact => entries * k * (k + 3.0) + rows * (k * k * k / 3.0 + 2.0 * k * k),
+        Solver::Blocks { size } => {
+            let b = size.min(params.factors) as f64;
+            entries * k * (b + 7.0) + rows * k * (2.0 * k + b * b / 3.0 + 2.0 * b)
+        }
+        Solver::Conjugate { steps } => (steps as f64 + 1.0) * (4.0 * entries * k + rows * 2.0 * k * k),
+    };
+    gram + solved
+}
+
+/// Time all threads of this program spent computing, to a hundredth of a second; 0 where the system does not say.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let ticks =
+        stat.rsplit(')').next().and_then(|fields| fields.split_whitespace().nth(11)?.parse::<f64>().ok());
+    ticks.unwrap_or(0.0) / 100.0
+}
+
 fn bpr(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::Value), Failure> {
-    let mut params = BprParams::default();
+    let mut params = BprParams::candidates(&data.train)[options.number("candidate", 0)];
     params.factors = options.number("factors", params.factors);
     params.epochs = options.number("epochs", params.epochs);
     params.learning_rate = options.number("rate", params.learning_rate);
@@ -118,13 +161,13 @@ fn bpr(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::Va
 }
 
 fn ease(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::Value), Failure> {
-    let mut params = LinearParams::default();
+    let mut params = LinearParams::candidates()[options.number("candidate", 0)];
     params.regularization = options.number("regularization", params.regularization);
     params.kept = options.number("kept", params.kept);
     params.max_items = options.number("max_items", params.max_items);
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), processor_seconds());
     let model = params.check()?.fit(&data.train)?;
-    let fit = start.elapsed().as_secs_f64();
+    let (fit, cpu) = (start.elapsed().as_secs_f64(), processor_seconds() - cpu);
     let start = Instant::now();
     let protocol = RankingTest { test: &data.test, seen: &data.train, cutoffs: &[10, 20] };
     let report = protocol.evaluate(&|user, candidates| {
@@ -134,7 +177,10 @@ fn ease(data: &Split, options: &Options) -> Result<(RankingReport, serde_json::V
             .extend(scores.iter().enumerate().map(|(index, &score)| Scored { index: index as u32, score }));
     });
     let seconds = start.elapsed().as_secs_f64();
-    Ok((report, json!({ "fit_seconds": fit, "lists_seconds": seconds, "votes": model.votes.len() })))
+    let votes = model.votes.len();
+    let timings =
+        json!({ "fit_seconds": fit, "fit_processor_seconds": cpu, "lists_seconds": seconds, "votes": votes });
+    Ok((report, timings))
 }
 
 fn rank(data: &Split, model: &FactorModel) -> (RankingReport, serde_json::Value) {
@@ -149,7 +195,7 @@ fn rank(data: &Split, model: &FactorModel) -> (RankingReport, serde_json::Value)
 }
 
 fn load(split: &str, validation: bool) -> Result<Split, Failure> {
-    let data = std::env::var("ULEX_DATA_DIR").unwrap_or_else(|_| String::from("../shared/data"));
+    let data = std::env::var("ULEX_DATA_DIR").map_err(|_unset| "set ULEX_DATA_DIR")?;
     let folder = PathBuf::from(data).join("splits").join(split);
     let (mut train, mut test) = (read(folder.join("train.txt"))?, read(folder.join("test.txt"))?);
     let n_users = 1 + train.iter().chain(&test).map(|pair| pair.0).max().unwrap_or(0);

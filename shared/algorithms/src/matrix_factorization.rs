@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod bpr;
+pub mod conjugate;
 pub mod fold_in;
 pub mod implicit_als;
 pub mod linear;
@@ -18,6 +19,7 @@ pub mod subspace;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::interactions::Interactions;
 use crate::simd;
 use crate::top_k::{Scored, TopK};
 
@@ -65,6 +67,12 @@ pub(crate) fn check(
         return Ok(());
     }
     Err(FactorizationError::InvalidParameter { name, expected, actual })
+}
+
+/// Share of all pairs that have an entry; 0 without pairs.
+pub(crate) fn density(interactions: &Interactions) -> f64 {
+    let pairs = interactions.n_rows() as f64 * interactions.n_cols() as f64;
+    interactions.len() as f64 / pairs.max(1.0)
 }
 
 /// One vector per user and per item; a score is their dot product. Row-major, `factors` numbers per row.

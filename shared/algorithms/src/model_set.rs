@@ -198,6 +198,26 @@ impl PipelineBlend {
     }
 }
 
+/// An item-to-item recommender.
+#[derive(Clone, Debug)]
+pub struct ItemNeighbors {
+    /// Name in the settings.
+    pub name: String,
+    /// Similar items, as they are shown.
+    pub neighbors: Arc<Neighbors>,
+    /// By which items recommend others, where that is not the same: what looks alike to people and what predicts the next
+    /// step are different questions, and the answer to the second was chosen on the validation.
+    pub recall: Option<Arc<Neighbors>>,
+}
+
+impl ItemNeighbors {
+    /// By which items recommend others.
+    #[must_use]
+    pub fn for_recall(&self) -> &Neighbors {
+        self.recall.as_deref().unwrap_or(&self.neighbors)
+    }
+}
+
 /// A user-to-user recommender.
 #[derive(Clone, Debug)]
 pub struct UserNeighbors {
@@ -205,7 +225,7 @@ pub struct UserNeighbors {
     pub name: String,
     /// Lists of the users at the time of the fit.
     pub neighbors: Arc<Neighbors>,
-    /// Users who are new, or have changed, are compared by what they like.
+    /// Users are compared by what they like; so also users who are new, or have changed, can be compared.
     pub by_items: bool,
 }
 
@@ -255,12 +275,16 @@ pub struct ModelSet {
     pub items: Dictionary,
     /// Who liked what at the time of the fit, users × items.
     pub liked: Interactions,
-    /// Finds users by what they like.
+    /// Finds users by what they like, for recommending.
     pub overlap: OverlapIndex,
+    /// Power of an item's popularity that divides what a similar user's liking it is worth.
+    pub popularity_discount: f32,
+    /// [`ModelSet::liked`] with that discount.
+    pub discounted: Interactions,
     /// Collaborative models, the best one first.
     pub collaborative: Vec<Collaborative>,
     /// Item-to-item recommenders by name.
-    pub item_to_item: Vec<(String, Arc<Neighbors>)>,
+    pub item_to_item: Vec<ItemNeighbors>,
     /// User-to-user recommenders.
     pub user_to_user: Vec<UserNeighbors>,
     /// Leaderboards.
@@ -284,10 +308,10 @@ impl ModelSet {
         self.leaderboards.iter().find(|board| board.name == name)
     }
 
-    /// The item-to-item lists of this name.
+    /// The item-to-item recommender of this name.
     #[must_use]
-    pub fn item_neighbors(&self, name: &str) -> Option<&Neighbors> {
-        self.item_to_item.iter().find(|(known, _)| known == name).map(|(_, neighbors)| neighbors.as_ref())
+    pub fn item_neighbors(&self, name: &str) -> Option<&ItemNeighbors> {
+        self.item_to_item.iter().find(|known| known.name == name)
     }
 
     /// Users like one who likes `liked` (indexes and weights), best first, at most `k`. A recommender that compares by

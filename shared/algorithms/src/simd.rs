@@ -38,8 +38,8 @@ pub trait Lanes: Copy {
 
 /// A computation that [`run`] compiles for each instruction set.
 ///
-/// `run` and everything it calls should be `#[inline(always)]`: what is not inlined is compiled for the target's
-/// base instruction set.
+/// `run` and everything it calls should be `#[inline(always)]`, and closures should not hold vector operations: what is
+/// not inlined is compiled for the target's base instruction set, where each operation becomes a call.
 pub trait Kernel {
     /// What it returns.
     type Output;

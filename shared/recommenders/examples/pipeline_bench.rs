@@ -16,12 +16,12 @@ use ulex_algorithms::list::blend::{Blend, Standardisation};
 use ulex_algorithms::matrix_factorization::implicit_als::AlsParams;
 use ulex_algorithms::matrix_factorization::linear::LinearParams;
 use ulex_algorithms::model_set::{
-    Collaborative, Factors, FoldInMemory, Leaderboard, Manifest, ModelSet, PipelineBlend, RankerModel,
-    UserNeighbors,
+    Collaborative, Factors, FoldInMemory, ItemNeighbors, Leaderboard, Manifest, ModelSet, PipelineBlend,
+    RankerModel, UserNeighbors,
 };
 use ulex_algorithms::progress::CancelFlag;
 use ulex_algorithms::random::{Generator, Seed};
-use ulex_algorithms::similarity::{KnnParams, Neighbors, OverlapIndex};
+use ulex_algorithms::similarity::{KnnParams, Neighbors, OverlapIndex, discount_popular};
 use ulex_domain::event::ItemState;
 use ulex_domain::{Feedback, ItemId, Timestamp, UserId};
 use ulex_recommenders::catalogue::{Catalogue, Eligibility};
@@ -96,7 +96,13 @@ fn model_set(liked: &Interactions) -> ModelSet {
         liked: liked.clone(),
         overlap,
         collaborative,
-        item_to_item: vec![("neighbors".to_owned(), Arc::new(of_items))],
+        item_to_item: vec![ItemNeighbors {
+            name: "neighbors".to_owned(),
+            neighbors: Arc::new(of_items),
+            recall: None,
+        }],
+        popularity_discount: 0.2,
+        discounted: discount_popular(liked, 0.2),
         user_to_user: vec![UserNeighbors {
             name: "neighbors".to_owned(),
             neighbors: Arc::new(Neighbors::default()),
@@ -219,7 +225,7 @@ impl World<'_> {
         let now = Timestamp::from_unix_seconds(1_800_000_000);
         let scales = TypeScales::default();
         let history = || History::new(self.rows, &self.plan.types, &scales, now);
-        report("history from rows", best(history));
+        report("history from rows", best(&history));
         let history = history();
         let view = self.catalogue.view();
         let eligibility = Eligibility::any();

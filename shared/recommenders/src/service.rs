@@ -173,7 +173,7 @@ impl Recommender {
         }
         let rows = self.inner.data.user_feedback(user, None).await?;
         let now = Timestamp::now();
-        let made = self.compute(user, &rows, query, continued.as_deref(), now);
+        let made = self.compute((user, &rows), query, continued.as_deref(), now);
         if let Some(entry) = made.entry {
             let _ = self.inner.cache.put_user(user, entry, view.mark).await;
         }
@@ -215,7 +215,7 @@ impl Recommender {
             return Ok(false);
         }
         let rows = self.inner.data.user_feedback(user, None).await?;
-        let made = self.compute(user, &rows, &query, None, Timestamp::now());
+        let made = self.compute((user, &rows), &query, None, Timestamp::now());
         if let Some(entry) = made.entry {
             self.inner.cache.put_user(user, entry, view.mark).await?;
         }
@@ -274,14 +274,13 @@ impl Recommender {
     /// then begins with that list, so that whoever turns pages meets every item once.
     fn compute(
         &self,
-        user: &UserId,
-        rows: &[Feedback],
+        of: (&UserId, &[Feedback]),
         query: &ListQuery,
         continued: Option<&UserEntry>,
         now: Timestamp,
     ) -> Made {
         let categories = query.categories();
-        self.with_inputs(user, rows, categories, now, |inputs, workspace| {
+        self.with_inputs(of, categories, now, |inputs, workspace| {
             let kept =
                 if inputs.plan.cached_lists && categories.is_empty() { inputs.plan.cache_size } else { 0 };
             let list = recommend(inputs, query.depth().max(kept), workspace);
@@ -307,8 +306,7 @@ impl Recommender {
 
     fn with_inputs<T>(
         &self,
-        user: &UserId,
-        rows: &[Feedback],
+        (user, rows): (&UserId, &[Feedback]),
         categories: &[String],
         now: Timestamp,
         compute: impl FnOnce(&Inputs<'_>, &mut Workspace) -> T,

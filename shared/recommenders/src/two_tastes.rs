@@ -7,7 +7,9 @@ use ulex_algorithms::dictionary::Dictionary;
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::matrix_factorization::implicit_als::AlsParams;
 use ulex_algorithms::matrix_factorization::linear::LinearParams;
-use ulex_algorithms::model_set::{Collaborative, Factors, Leaderboard, Manifest, ModelSet, UserNeighbors};
+use ulex_algorithms::model_set::{
+    Collaborative, Factors, ItemNeighbors, Leaderboard, Manifest, ModelSet, UserNeighbors,
+};
 use ulex_algorithms::progress::CancelFlag;
 use ulex_algorithms::random::Seed;
 use ulex_algorithms::similarity::{KnnParams, OverlapIndex, OverlapParams};
@@ -76,10 +78,13 @@ fn fitted() -> ModelSet {
         manifest: Manifest { id: "first".to_owned(), ..Manifest::default() },
         users,
         items,
-        item_to_item: vec![(
-            "also".to_owned(),
-            Arc::new(KnnParams::default().neighbors(&liked.transposed())),
-        )],
+        item_to_item: vec![ItemNeighbors {
+            name: "also".to_owned(),
+            neighbors: Arc::new(KnnParams::default().neighbors(&liked.transposed())),
+            recall: None,
+        }],
+        popularity_discount: 0.0,
+        discounted: liked.clone(),
         user_to_user: vec![UserNeighbors {
             name: "similar".to_owned(),
             neighbors: Arc::new(overlap.neighbors(&liked)),

@@ -18,6 +18,7 @@ impl<'url> Address<'url> {
         Self { scheme, location, query }
     }
 
+    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only files have options"))]
     /// The options in the order they are written; one without `=` has an empty value.
     pub fn options(&self) -> impl Iterator<Item = (&'url str, &'url str)> {
         self.query

@@ -234,7 +234,9 @@ impl Visitor {
                 return Ok(());
             }
             let tasks = self.get("/api/dashboard/tasks")?;
-            line.show(&running(&tasks).unwrap_or_else(|| "waiting for the data to be quiet".to_owned()));
+            if let Some(task) = running(&tasks) {
+                line.show(&task);
+            }
             std::thread::sleep(LOOK);
         }
         Err(DemoError::Untrained)

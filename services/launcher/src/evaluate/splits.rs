@@ -23,6 +23,12 @@ const MAX_INDEX: u32 = 200_000_000;
 /// Why a split cannot be used.
 #[derive(Debug, Error)]
 pub enum SplitError {
+    /// There is no such folder.
+    #[error("{}: no such folder; a split is a folder, or temporal, leave-last-out or random", folder.display())]
+    NoFolder {
+        /// Which folder.
+        folder: PathBuf,
+    },
     /// There is no split in this folder.
     #[error("{}: expected train.txt and test.txt, or train.libfm and test.libfm, gzipped or not", folder.display())]
     Missing {
@@ -162,6 +168,9 @@ struct Meta {
 ///
 /// [`SplitError`] naming the file and line that cannot be used.
 pub fn read(folder: &Path) -> Result<Split, SplitError> {
+    if !folder.is_dir() {
+        return Err(SplitError::NoFolder { folder: folder.to_path_buf() });
+    }
     let meta = read_meta(folder)?;
     let fallback = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let name = meta.name.clone().unwrap_or(fallback);

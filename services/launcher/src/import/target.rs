@@ -225,7 +225,8 @@ mod tests {
         let requests = requests_of(&Submission { event_id, event: Event::PutUsers { users } }).unwrap();
         assert_eq!(requests.len(), 2);
         assert_eq!((requests[1].path, requests[1].event_id.as_str()), ("/api/users", "import:d:0u.1"));
-        assert_eq!(requests[1].body, br#"[{"Comment":"","Labels":null,"UserId":"2048"}]"#);
+        let body: Value = serde_json::from_slice(&requests[1].body).unwrap();
+        assert_eq!(body, serde_json::json!([{"Comment": "", "Labels": null, "UserId": "2048"}]));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl Rows {
     }
 
     /// Keeps the rows for which `keep(user, item)` holds.
-    fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) {
+    pub fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) {
         let mut kept = 0;
         for row in 0..self.len() {
             if keep(self.user[row], self.item[row]) {
@@ -216,12 +216,14 @@ impl Table {
         Ok(())
     }
 
-    fn put_user(&mut self, user: &User) {
+    /// Adds a user, or replaces it.
+    pub fn put_user(&mut self, user: &User) {
         let index = self.users.intern(user.user_id.as_str());
         set(&mut self.user_texts, index, serde_json::to_string(user).unwrap_or_default());
     }
 
-    fn put_item(&mut self, item: &Item) {
+    /// Adds an item, or replaces it.
+    pub fn put_item(&mut self, item: &Item) {
         let index = self.items.intern(item.item_id.as_str());
         set(&mut self.item_texts, index, serde_json::to_string(item).unwrap_or_default());
     }
@@ -247,7 +249,8 @@ impl Table {
         self.rows.updated.reserve(more);
     }
 
-    fn push(&mut self, row: &FeedbackRow<'_>) {
+    /// Appends a row. Only rows whose user and item exist are learned from.
+    pub fn push(&mut self, row: &FeedbackRow<'_>) {
         let kind = self.types.intern(row.feedback_type);
         // Types are a handful; should there ever be more, the rest is learned from as one.
         self.rows.kind.push(u16::try_from(kind).unwrap_or(u16::MAX));

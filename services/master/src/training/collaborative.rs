@@ -20,8 +20,10 @@ use super::{CycleError, without};
 
 /// Largest catalogue for the linear model: its fit costs items³ operations and items² numbers of memory.
 pub const LINEAR_ITEMS: usize = 6_000;
-/// Entries up to which the slower candidates are tried, too.
-const MANY_CANDIDATES: usize = 2_000_000;
+/// Liked pairs up to which alternatives and slower models are tried, too.
+const QUICK: usize = 500_000;
+/// Parameters tried for each model.
+const ALTERNATIVES: usize = 4;
 /// Cutoff that models are chosen by.
 const CUTOFF: usize = 10;
 
@@ -89,19 +91,24 @@ impl Recipe {
 const BPR_FOLD_IN: Objective =
     Objective { unobserved_weight: 0.05, confidence: 0.0, regularization: 0.05, frequency_exponent: 1.0 };
 
-/// What is tried for data of this size.
+/// What is tried for data of this size: of each model its own best guess, and for data that is quick to fit its alternatives.
 #[must_use]
 pub fn candidates(liked: &Interactions) -> Vec<Recipe> {
-    let als = |factors, regularization, unobserved_weight| {
-        let objective = Objective { regularization, unobserved_weight, ..AlsParams::default().objective };
-        Recipe::Als(AlsParams { factors, objective, ..AlsParams::default() })
-    };
-    let mut candidates = vec![als(64, 0.01, 0.1)];
-    if liked.len() <= MANY_CANDIDATES {
-        candidates.extend([als(64, 0.02, 0.1), als(128, 0.02, 0.1), Recipe::Bpr(BprParams::default())]);
+    let wanted = if liked.len() <= QUICK { usize::MAX } else { 1 };
+    let mut candidates: Vec<Recipe> =
+        AlsParams::candidates(liked).into_iter().take(wanted.min(ALTERNATIVES)).map(Recipe::Als).collect();
+    // Where likes differ in strength, a stronger one may be worth more.
+    let unequal = liked.weights().iter().any(|&weight| weight != 1.0);
+    if let Some(Recipe::Als(best)) = candidates.first().filter(|_| unequal) {
+        let objective = Objective { confidence: 0.5, ..best.objective };
+        candidates.push(Recipe::Als(AlsParams { objective, ..*best }));
+    }
+    if liked.len() <= QUICK {
+        candidates.extend(BprParams::candidates(liked).into_iter().take(1).map(Recipe::Bpr));
     }
     if liked.n_cols() <= LINEAR_ITEMS {
-        candidates.push(Recipe::Ease(LinearParams::default()));
+        let linear = LinearParams::candidates().into_iter().take(wanted.min(ALTERNATIVES));
+        candidates.extend(linear.map(Recipe::Ease));
     }
     candidates
 }

@@ -42,8 +42,21 @@ pub(crate) fn choose(
     seed: u64,
     cancel: &CancelFlag,
 ) -> Result<Option<RankerRecipe>, CycleError> {
-    let params = FmParams { seed, ..FmParams::default() };
-    let Some((_, recipe)) = learn(shared, included, &params, true, cancel)? else { return Ok(None) };
+    choose_from(shared, included, &FmParams { seed, ..FmParams::default() }, cancel)
+}
+
+/// As [`choose`], with parameters of the caller's.
+///
+/// # Errors
+///
+/// [`CycleError::Failed`] if the fit failed.
+pub(crate) fn choose_from(
+    shared: &Shared,
+    included: &dyn Fn(usize) -> bool,
+    params: &FmParams,
+    cancel: &CancelFlag,
+) -> Result<Option<RankerRecipe>, CycleError> {
+    let Some((_, recipe)) = learn(shared, included, params, true, cancel)? else { return Ok(None) };
     info!(auc = recipe.auc, epochs = recipe.params.epochs, "click-through-rate model judged");
     Ok(Some(recipe))
 }

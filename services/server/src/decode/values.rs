@@ -183,10 +183,12 @@ impl<'de> Deserialize<'de> for Truth {
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let value = Value::deserialize(json)?;
+        let mut value = Value::deserialize(json)?;
         if value.is_null() {
             return Ok(Self(None));
         }
+        // One order of keys, whichever map serde_json was built with: Go writes them sorted, and so do we.
+        value.sort_all_objects();
         labels::check(&value).map_err(|reason| {
             D::Error::custom(format_args!(
                 "{reason}, expected texts, numbers, lists of only texts or only numbers, or objects of these"

@@ -87,7 +87,8 @@ impl Blend {
         self.standardisation
     }
 
-    /// Learns a blend of `columns` sources; `None` without a user who has a relevant candidate.
+    /// Learns a blend of `columns` sources; `None` without a user who has a relevant candidate. A source that
+    /// has no opinion on any candidate gets no weight.
     #[must_use]
     pub fn fit(columns: usize, examples: &[BlendExample]) -> Option<Self> {
         let useful: Vec<&BlendExample> =
@@ -95,10 +96,19 @@ impl Blend {
         if columns == 0 || useful.is_empty() {
             return None;
         }
+        // Nothing is known about a source that says nothing here, though it may speak up later.
+        let speaks = |column: usize| {
+            let mut scores = useful.iter().flat_map(|example| example.scores.chunks_exact(columns));
+            scores.any(|row| !row[column].is_nan())
+        };
+        let speaking: Vec<usize> = (0..columns).filter(|&column| speaks(column)).collect();
+        if speaking.is_empty() {
+            return None;
+        }
         let found = [Standardisation::Deviation, Standardisation::LogRank].map(|standardisation| {
             let tables: Vec<Table> =
                 useful.par_iter().map(|example| Table::new(example, columns, standardisation)).collect();
-            let (weights, value) = ascend(columns, &tables);
+            let (weights, value) = ascend(columns, &speaking, &tables);
             (value, Self { weights, standardisation })
         });
         let [(deviation, by_deviation), (log_rank, by_rank)] = found;
@@ -169,6 +179,7 @@ fn log_rank(rank: usize) -> f32 {
 /// One user, standardised.
 struct Table {
     columns: Vec<Vec<f32>>,
+    is_relevant: Vec<bool>,
     relevant: Vec<u32>,
     n_relevant: usize,
 }
@@ -184,6 +195,7 @@ impl Table {
         Self {
             columns: (0..columns).map(column).collect(),
             relevant: rows.map(|(row, _)| row).collect(),
+            is_relevant: example.relevant.clone(),
             n_relevant: example.n_relevant,
         }
     }
@@ -196,9 +208,12 @@ impl Table {
             sums.iter_mut().zip(column).for_each(|(sum, value)| *sum += weight * value);
         }
         // Only where the relevant ones stand matters, so their ranks are counted instead of sorting everything.
+        // Of equal ones the irrelevant stand first: candidates come in the order of a source that found them, and a
+        // column that cannot tell them apart must not be credited with that order.
         let rank = |row: u32| {
             let own = sums[row as usize];
-            let ahead = |(other, &sum): (usize, &f32)| sum > own || (sum == own && (other as u32) < row);
+            let before = |other: usize| !self.is_relevant[other] || (other as u32) < row;
+            let ahead = |(other, &sum): (usize, &f32)| sum > own || (sum == own && before(other));
             sums.iter().enumerate().filter(|&other| ahead(other)).count()
         };
         let mut ranks: Vec<usize> = self.relevant.iter().map(|&row| rank(row)).collect();
@@ -221,16 +236,18 @@ fn mean_value(tables: &[Table], weights: &[f32]) -> f64 {
 }
 
 /// The best weights from every start, and what they are worth.
-fn ascend(columns: usize, tables: &[Table]) -> (Vec<f32>, f64) {
-    let single = |index: usize| (0..columns).map(|column| if column == index { 1.0 } else { 0.0 }).collect();
-    let mut starts: Vec<Vec<f32>> = (0..columns).map(single).collect();
-    starts.push(vec![1.0; columns]);
+fn ascend(columns: usize, speaking: &[usize], tables: &[Table]) -> (Vec<f32>, f64) {
+    let equal = |chosen: &[usize]| -> Vec<f32> {
+        (0..columns).map(|column| if chosen.contains(&column) { 1.0 } else { 0.0 }).collect()
+    };
+    let mut starts: Vec<Vec<f32>> = speaking.iter().map(|&column| equal(&[column])).collect();
+    starts.push(equal(speaking));
     let mut judged: Vec<(f64, Vec<f32>)> =
         starts.into_iter().map(|weights| (mean_value(tables, &weights), weights)).collect();
     judged.sort_by(|a, b| b.0.total_cmp(&a.0));
     // Climbing from the best two starts finds what climbing from all of them does, at a fraction of the cost.
     judged.truncate(2);
-    let climbed = judged.into_iter().map(|(value, weights)| climb(weights, value, tables));
+    let climbed = judged.into_iter().map(|(value, weights)| climb(weights, value, (speaking, tables)));
     let best = climbed.max_by(|a, b| a.1.total_cmp(&b.1));
     let (mut weights, value) = best.unwrap_or_else(|| (vec![1.0; columns], 0.0));
     let sum: f32 = weights.iter().sum();
@@ -238,10 +255,10 @@ fn ascend(columns: usize, tables: &[Table]) -> (Vec<f32>, f64) {
     (weights, value)
 }
 
-fn climb(mut weights: Vec<f32>, mut value: f64, tables: &[Table]) -> (Vec<f32>, f64) {
+fn climb(mut weights: Vec<f32>, mut value: f64, (speaking, tables): (&[usize], &[Table])) -> (Vec<f32>, f64) {
     for _ in 0..ROUNDS {
         let before = value;
-        for column in 0..weights.len() {
+        for &column in speaking {
             let present = weights[column];
             let others: f32 = weights.iter().sum::<f32>() - present;
             let tries: Vec<f32> = if present > 0.0 {
@@ -332,6 +349,20 @@ mod tests {
         }
         let blend = Blend::fit(3, &perfect).unwrap();
         assert!((mean_ndcg(&blend, &perfect) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_column_without_opinions_gets_no_credit_for_the_order_in_which_candidates_come() {
+        let mut sorted = examples(100);
+        for example in &mut sorted {
+            // The relevant ones come first, and column 2 knows nothing.
+            for (row, relevant) in example.relevant.iter_mut().enumerate() {
+                *relevant = row < 3;
+                example.scores[row * 3 + 2] = f32::NAN;
+            }
+        }
+        let blend = Blend::fit(3, &sorted).unwrap();
+        assert_eq!(blend.weights()[2], 0.0, "{:?}", blend.weights());
     }
 
     #[test]

@@ -43,7 +43,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use self::groups::{ItemGroups, Pair, UserGroups, group_count};
-use super::{FactorModel, FactorizationError, check};
+use super::{FactorModel, FactorizationError, check, density};
 use crate::interactions::Interactions;
 use crate::progress::Progress;
 use crate::random::{Generator, Seed};
@@ -96,14 +96,33 @@ impl Default for BprParams {
         Self {
             factors: 64,
             epochs: 60,
-            learning_rate: 0.05,
+            learning_rate: 0.08,
             final_rate: 0.1,
             regularization: 0.03,
             item_bias: true,
-            negatives: Negatives::Adaptive { candidates: 8 },
+            negatives: Negatives::Adaptive { candidates: 4 },
             initial_deviation: 0.1,
             seed: 0,
         }
+    }
+}
+
+impl BprParams {
+    /// What is worth trying on a validation part, the best guess first.
+    ///
+    /// Sparse data want less regularization, and large catalogues harder negatives (found on MovieLens 100K and Gowalla).
+    #[must_use]
+    pub fn candidates(interactions: &Interactions) -> Vec<Self> {
+        let group = interactions.n_cols() / group_count(interactions);
+        let factors = if interactions.n_rows() + interactions.n_cols() < 20_000 { 64 } else { 128 };
+        let hardness = (group / 40).next_power_of_two().clamp(2, 32);
+        let guess = |regularization: f64, candidates: usize| Self {
+            factors,
+            regularization: (0.2 * density(interactions).sqrt() * regularization).clamp(1e-4, 0.1) as f32,
+            negatives: Negatives::Adaptive { candidates },
+            ..Self::default()
+        };
+        vec![guess(1.0, hardness), guess(1.5, hardness), guess(0.5, hardness), guess(0.7, hardness / 2)]
     }
 }
 
@@ -327,17 +346,20 @@ impl Visit<'_> {
             return Some(best);
         }
         let vector = &users[row];
-        let width = vector.len();
-        let score = |place: usize| dot_lanes(lanes, vector, &items[place * width..(place + 1) * width]);
-        let mut highest = score(best);
-        for place in (1..candidates).map_while(|_| draw(*sampler, members, seen, random)) {
-            let score = score(place);
-            if score > highest {
-                (best, highest) = (place, score);
-            }
+        let mut highest = score(lanes, vector, items, best);
+        for _ in 1..candidates {
+            let Some(place) = draw(*sampler, members, seen, random) else { break };
+            let score = score(lanes, vector, items, place);
+            (best, highest) = if score > highest { (place, score) } else { (best, highest) };
         }
         Some(best)
     }
+}
+
+/// The score of the item at a position of a group.
+#[inline(always)]
+fn score<L: Lanes>(lanes: L, user: &[f32], items: &[f32], place: usize) -> f32 {
+    dot_lanes(lanes, user, &items[place * user.len()..][..user.len()])
 }
 
 /// An item of the group that the user did not touch, as a position in the group.

@@ -54,6 +54,16 @@ impl Default for LinearParams {
     }
 }
 
+impl LinearParams {
+    /// What is worth trying on a validation part, the best guess first. Published optima lie between 200 and 1000.
+    #[must_use]
+    pub fn candidates() -> Vec<Self> {
+        [300.0, 100.0, 600.0, 1200.0]
+            .map(|regularization| Self { regularization, ..Self::default() })
+            .to_vec()
+    }
+}
+
 /// Parameters known to be in range.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckedLinearParams(LinearParams);

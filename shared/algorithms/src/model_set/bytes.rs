@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{
-    Collaborative, Factors, ItemSide, Leaderboard, Manifest, ModelSet, PipelineBlend, RankerModel,
-    UserNeighbors,
+    Collaborative, Factors, ItemNeighbors, ItemSide, Leaderboard, Manifest, ModelSet, PipelineBlend,
+    RankerModel, UserNeighbors,
 };
 use crate::click_through::{Calibration, FactorizationMachine, FeatureRows, Layout, Ranker};
 use crate::dictionary::Dictionary;
@@ -16,7 +16,7 @@ use crate::list::blend::Blend;
 use crate::matrix_factorization::FactorModel;
 use crate::matrix_factorization::fold_in::Objective;
 use crate::matrix_factorization::linear::LinearModel;
-use crate::similarity::{Neighbors, OverlapIndex, OverlapParams};
+use crate::similarity::{Neighbors, OverlapIndex, OverlapParams, discount_popular};
 use crate::snapshot::{Snapshot, SnapshotError, SnapshotWriter};
 
 /// What the snapshot says it is.
@@ -41,8 +41,10 @@ pub enum ModelSetError {
 struct Description {
     manifest: Manifest,
     overlap: OverlapParams,
+    popularity_discount: f32,
     collaborative: Vec<CollaborativeDescription>,
-    item_to_item: Vec<String>,
+    /// Names, and whether recall has lists of its own.
+    item_to_item: Vec<(String, bool)>,
     user_to_user: Vec<(String, bool)>,
     leaderboards: Vec<String>,
     ranker: Option<RankerDescription>,
@@ -103,8 +105,11 @@ impl ModelSet {
                 }
             }
         }
-        for (number, (_, neighbors)) in self.item_to_item.iter().enumerate() {
-            write_neighbors(&mut writer, &format!("item_to_item.{number}"), neighbors);
+        for (number, known) in self.item_to_item.iter().enumerate() {
+            write_neighbors(&mut writer, &format!("item_to_item.{number}"), &known.neighbors);
+            if let Some(recall) = &known.recall {
+                write_neighbors(&mut writer, &format!("item_to_item.{number}.recall"), recall);
+            }
         }
         for (number, known) in self.user_to_user.iter().enumerate() {
             write_neighbors(&mut writer, &format!("user_to_user.{number}"), &known.neighbors);
@@ -136,8 +141,13 @@ impl ModelSet {
         Description {
             manifest: self.manifest.clone(),
             overlap: *self.overlap.params(),
+            popularity_discount: self.popularity_discount,
             collaborative: collaborative.collect(),
-            item_to_item: self.item_to_item.iter().map(|(name, _)| name.clone()).collect(),
+            item_to_item: self
+                .item_to_item
+                .iter()
+                .map(|known| (known.name.clone(), known.recall.is_some()))
+                .collect(),
             user_to_user: self
                 .user_to_user
                 .iter()
@@ -181,14 +191,22 @@ impl ModelSet {
         let (n_users, n_items) = (users.len(), items.len());
         let liked = read_interactions(&snapshot, "liked", n_users, n_items)?;
         let overlap = OverlapIndex::new(&liked, description.overlap);
+        let popularity_discount = description.popularity_discount;
+        if !popularity_discount.is_finite() {
+            return Err(inconsistent("the popularity discount"));
+        }
+        let discounted = discount_popular(&liked, popularity_discount);
         let collaborative = description.collaborative.into_iter().enumerate();
         let collaborative = collaborative
             .map(|(number, known)| read_collaborative(&snapshot, number, known, n_items))
             .collect::<Result<_, _>>()?;
         let mut item_to_item = Vec::new();
-        for (number, name) in description.item_to_item.into_iter().enumerate() {
-            let neighbors = read_neighbors(&snapshot, &format!("item_to_item.{number}"), n_items)?;
-            item_to_item.push((name, Arc::new(neighbors)));
+        for (number, (name, own_recall)) in description.item_to_item.into_iter().enumerate() {
+            let read =
+                |part: &str| read_neighbors(&snapshot, &format!("item_to_item.{number}{part}"), n_items);
+            let neighbors = Arc::new(read("")?);
+            let recall = if own_recall { Some(Arc::new(read(".recall")?)) } else { None };
+            item_to_item.push(ItemNeighbors { name, neighbors, recall });
         }
         let mut user_to_user = Vec::new();
         for (number, (name, by_items)) in description.user_to_user.into_iter().enumerate() {
@@ -215,6 +233,8 @@ impl ModelSet {
             items,
             liked,
             overlap,
+            popularity_discount,
+            discounted,
             collaborative,
             item_to_item,
             user_to_user,

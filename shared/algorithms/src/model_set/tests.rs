@@ -3,7 +3,7 @@ use crate::matrix_factorization::implicit_als::AlsParams;
 use crate::matrix_factorization::linear::LinearParams;
 use crate::progress::CancelFlag;
 use crate::random::Seed;
-use crate::similarity::{KnnParams, OverlapParams};
+use crate::similarity::{KnnParams, OverlapParams, discount_popular};
 
 /// 40 users of two tastes; users 0 to 19 like items 0 to 9, the others items 10 to 19.
 fn liked() -> Interactions {
@@ -37,10 +37,13 @@ fn model_set() -> ModelSet {
         manifest: Manifest { id: "one".to_owned(), ..Manifest::default() },
         users,
         items,
-        item_to_item: vec![(
-            "also".to_owned(),
-            Arc::new(KnnParams::default().neighbors(&liked.transposed())),
-        )],
+        item_to_item: vec![ItemNeighbors {
+            name: "also".to_owned(),
+            neighbors: Arc::new(KnnParams::default().neighbors(&liked.transposed())),
+            recall: Some(Arc::new(KnnParams::ITEMS_RARELY_SHARED.neighbors(&liked.transposed()))),
+        }],
+        popularity_discount: 0.2,
+        discounted: discount_popular(&liked, 0.2),
         user_to_user: vec![UserNeighbors {
             name: "similar".to_owned(),
             neighbors: Arc::new(overlap.neighbors(&liked)),

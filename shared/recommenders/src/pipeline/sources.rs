@@ -1,5 +1,6 @@
 //! How each scorer finds its best candidates and scores those of the others.
 
+use ulex_algorithms::model_set::ItemNeighbors;
 use ulex_algorithms::top_k::TopK;
 
 use super::buffer::ScoreBuffer;
@@ -67,7 +68,7 @@ pub(super) fn recall(
     let list = match scorer {
         Scorer::Leaderboard(name) => {
             buffer.clear(items);
-            leaderboard(inputs, live, name, wanted, workspace, &mut buffer)
+            leaderboard(inputs, live, (name, wanted), workspace, &mut buffer)
         }
         Scorer::Collaborative(model) => {
             workspace.score_collaborative(live, *model, &mut buffer);
@@ -105,8 +106,7 @@ fn published(inputs: &Inputs<'_>, slot: u32) -> f32 {
 fn leaderboard(
     inputs: &Inputs<'_>,
     live: &Live,
-    name: &str,
-    wanted: usize,
+    (name, wanted): (&str, usize),
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) -> Vec<Ranked> {
@@ -132,7 +132,7 @@ fn item_to_item(
     workspace: &Workspace,
     buffer: &mut ScoreBuffer,
 ) {
-    let Some(neighbors) = live.set.item_neighbors(name) else { return };
+    let Some(neighbors) = live.set.item_neighbors(name).map(ItemNeighbors::for_recall) else { return };
     let liked = workspace.liked.iter().zip(&workspace.weights);
     let speaking = liked.map(|(&liked, weight)| (neighbors.row(liked), weight));
     let speaking = speaking.filter(|((items, _), _)| !items.is_empty());
@@ -156,7 +156,7 @@ fn user_to_user(
     let Workspace { liked, weights, similar, .. } = workspace;
     let memory = (SIMILAR_USERS, similar);
     for user in live.set.similar_users_with(name, inputs.user, (liked, weights), memory) {
-        let (items, weights) = live.set.liked.row(user.index as usize);
+        let (items, weights) = live.set.discounted.row(user.index as usize);
         buffer.add_scaled(items, weights, user.score);
     }
 }

@@ -84,7 +84,7 @@ impl Recommender {
         let eligibility = view.eligibility(query.categories(), published_after(&plan, Timestamp::now()));
         let Some(index) = live.index_of(&view, item.as_str()) else { return Ok(Vec::new()) };
         let (items, scores) =
-            live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.row(index));
+            live.set.item_neighbors(name).map_or((&[][..], &[][..]), |found| found.neighbors.row(index));
         let shown = items
             .iter()
             .zip(scores)
@@ -170,7 +170,7 @@ impl Recommender {
     ) -> Result<Vec<ScoredId>, RecommendError> {
         let rows = self.inner.data.user_feedback(user, None).await?;
         let now = Timestamp::now();
-        Ok(self.with_inputs(user, &rows, query.categories(), now, |inputs, workspace| {
+        Ok(self.with_inputs((user, &rows), query.categories(), now, |inputs, workspace| {
             query.cut(scored(inputs.view, &single(inputs, source, query.depth(), workspace)))
         }))
     }

@@ -101,7 +101,7 @@ async fn a_list_expires_and_ends_with_hidden_feedback_and_with_new_items() {
         users: 1,
         vectors: vec![vec![0.0; 4], Vec::new()],
     };
-    live.change_fresh_items(|items| items.with(&[fresh_item.clone()], &[], later(20)));
+    live.change_fresh_items(|items| items.with(std::slice::from_ref(&fresh_item), &[], later(20)));
     assert!(fresh(&entry, later(59)) && !fresh(&entry, later(60)), "a minute after it was made");
     let made_since = UserEntry { computed: later(21), ..entry };
     assert!(fresh(&made_since, later(3_000)));
@@ -119,7 +119,7 @@ async fn future_feedback_is_invisible_until_its_time_and_the_list_ends_then() {
     assert!(!world.recommender.is_fresh(&entry, &plan(), soon));
     let rows = world.store.user_feedback(&UserId::new("red-fan-0"), None).await.unwrap();
     let user = UserId::new("red-fan-0");
-    let at_that_time = world.recommender.compute(&user, &rows, &query(10, 0, &[]), None, soon);
+    let at_that_time = world.recommender.compute((&user, &rows), &query(10, 0, &[]), None, soon);
     assert!(at_that_time.answer.iter().all(|entry| entry.id != before[0].as_str()));
     assert_eq!(at_that_time.entry.unwrap().stale_at, None);
 }

@@ -67,12 +67,10 @@ impl MemoryCache {
         self.hasher.hash_one(id.as_str())
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
     fn shard(&self, hash: u64) -> &Mutex<Shard> {
         &self.shards[(hash >> 48) as usize & (self.shards.len() - 1)]
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
     fn mark(&self, hash: u64) -> &AtomicU64 {
         &self.marks[hash as usize & (MARKS - 1)]
     }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
@@ -37,6 +38,7 @@ mod ledger;
 mod listing;
 mod migrate;
 mod prepared;
+mod read_sql;
 mod reader;
 mod scan;
 mod search;
@@ -131,10 +133,12 @@ impl SqliteStore {
         let mut checkpoints = Checkpoints::start(&mut connection, || open_connection(&path, Access::Write))?;
         let (jobs, queue) = mpsc::channel(QUEUE);
         let for_writer = settings.clone();
+        let (ready, started) = oneshot::channel();
         let writer = std::thread::Builder::new().name("ulex-sqlite".to_owned()).spawn(move || {
-            writer::run(&connection, &for_writer, queue, &mut checkpoints);
+            writer::run(&connection, &for_writer, queue, &mut checkpoints, ready);
             drop(checkpoints);
         })?;
+        started.blocking_recv().unwrap_or(Err(SqliteError::Closed))?;
         let readers = Arc::new(Readers::new(settings.path.clone(), &settings.table_prefix));
         Ok(Self { jobs: Some(jobs), writer: Some(writer), readers })
     }
@@ -187,6 +191,8 @@ fn open_connection(path: &Path, access: Access) -> rusqlite::Result<Connection> 
     };
     let connection = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY)?;
+    // Without this a statement is prepared anew whenever a parameter has another value than before.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "mmap_size", 256 << 20)?;
     connection.pragma_update(None, "temp_store", "memory")?;
     match access {

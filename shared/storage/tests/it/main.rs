@@ -1,5 +1,7 @@
 //! The backends against the conformance suites, against each other, and against broken files.
 
+#![expect(clippy::unwrap_used, reason = "a test may panic, and its helpers too")]
+
 mod agreement;
 mod cache;
 mod data;

@@ -168,9 +168,10 @@ async fn a_build_of_the_search_index_that_was_interrupted_goes_on() {
 }
 
 #[tokio::test]
-async fn a_heavy_user_is_read_completely() {
+async fn a_heavy_user_and_a_popular_item_are_read_completely() {
     let directory = tempfile::tempdir().unwrap();
-    let store = open(&directory.path().join("data.db")).await.unwrap();
+    let url = format!("sqlite://{}/data.db?recent_rows=1000", directory.path().display());
+    let store = data::open(&url, "").await.unwrap();
     let row = |number| ulex_domain::Feedback {
         feedback_type: "read".into(),
         user_id: UserId::new("heavy"),
@@ -191,4 +192,19 @@ async fn a_heavy_user_is_read_completely() {
     let rows = store.user_feedback(&UserId::new("heavy"), None).await.unwrap();
     assert_eq!(rows.len(), 3_000);
     assert!(rows.windows(2).all(|pair| pair[0].item_id < pair[1].item_id));
+    let crowd = (0..3_000).map(|number| ulex_domain::Feedback {
+        user_id: UserId::new(format!("user {number:05}")),
+        item_id: ItemId::new("popular"),
+        ..row(0)
+    });
+    let event = Event::PutFeedback {
+        rows: crowd.collect(),
+        mode: ulex_domain::FeedbackMode::Accumulate,
+        insert_users: true,
+        insert_items: true,
+    };
+    store.apply(vec![Submission { event_id: None, event }]).await.unwrap();
+    let rows = store.item_feedback(&ItemId::new("popular"), None).await.unwrap();
+    assert_eq!(rows.len(), 3_000);
+    assert!(rows.windows(2).all(|pair| pair[0].user_id < pair[1].user_id));
 }

@@ -56,10 +56,10 @@ fn event(step: &Step) -> Event {
     }
 }
 
+type Keyed = BTreeMap<(String, String, String), (String, String)>;
+
 /// The content by ids: indexes may differ between a table that was loaded and one that was kept current.
-fn content(
-    table: &Table,
-) -> (BTreeMap<(String, String, String), (String, String)>, Vec<String>, Vec<String>) {
+fn content(table: &Table) -> (Keyed, Vec<String>, Vec<String>) {
     let rows = &table.rows;
     let row = |row: usize| {
         let key = (

@@ -112,6 +112,9 @@ fn parameters_are_checked_and_no_data_is_no_trouble() {
         BprParams { regularization: -0.1, ..BprParams::default() },
     ];
     assert!(refused.iter().all(|params| params.check().is_err()));
+    for data in [Interactions::from_triples(0, 0, vec![]), two_tastes(20, 16), two_tastes(200, 900)] {
+        assert!(BprParams::candidates(&data).into_iter().all(|params| params.check().is_ok()));
+    }
     let params = BprParams { factors: 2, ..BprParams::default() }.check().unwrap();
     for (n_users, n_items) in [(0, 0), (3, 0), (0, 3), (2, 2)] {
         let model =

@@ -74,8 +74,9 @@ async fn concurrent_additions_add_up(store: &Arc<dyn DataStore>) {
     let tasks = (0..16).map(|task| {
         let store = Arc::clone(store);
         tokio::spawn(async move {
-            // Each twice, as after a lost answer.
-            for turn in (0..100).flat_map(|turn| [turn, turn]) {
+            for call in 0..200 {
+                // Each is sent twice, as after a lost answer.
+                let turn = call / 2;
                 let event = post(vec![row("add", "all", "one", 1.0, at(turn))]);
                 store.apply(vec![named(&format!("{task}-{turn}"), event)]).await.expect("apply");
             }

@@ -41,10 +41,14 @@ async fn fill(store: &dyn DataStore) {
 }
 
 fn all_rows() -> Vec<Feedback> {
-    let pairs = USERS.into_iter().flat_map(|user| ITEMS.map(|item| (user, item)));
-    let keys = TYPES.into_iter().flat_map(|name| pairs.clone().map(move |(user, item)| (name, user, item)));
-    let time = |name, item| if (name, item) == ("Star", "🦀") { at(1_000_000) } else { at(1) };
-    keys.map(|(name, user, item)| row(name, user, item, 1.0, time(name, item))).collect()
+    let pairs = USERS.iter().flat_map(|user| ITEMS.iter().map(move |item| (*user, *item)));
+    let keys = TYPES.iter().flat_map(|name| pairs.clone().map(move |(user, item)| (*name, user, item)));
+    let is_future = |name: &str, item: &str| (name, item) == ("Star", "🦀");
+    keys.map(|(name, user, item)| {
+        let time = if is_future(name, item) { at(1_000_000) } else { at(1) };
+        row(name, user, item, 1.0, time)
+    })
+    .collect()
 }
 
 fn visible(rows: Vec<Feedback>) -> Vec<Feedback> {

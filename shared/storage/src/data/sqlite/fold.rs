@@ -18,52 +18,45 @@ type Key = [i64; 3];
 
 /// The movement of both pairs of tables, inside the writer's transactions.
 pub(super) struct Fold<'connection> {
-    rows: Pair<'connection>,
-    keys: Pair<'connection>,
-    /// At least as many rows as there are in the small tables.
-    recent: usize,
-    /// How many may stay.
+    pairs: [Pair<'connection>; 2],
+    /// How many rows may stay.
     keep: usize,
 }
 
 impl<'connection> Fold<'connection> {
     /// A movement that leaves the `keep` most recent rows or so where they are.
     pub fn open(connection: &'connection Connection, prefix: &str, keep: usize) -> Result<Self> {
-        let rows = ["recent", "feedback", "type_no, user_no, item_no"];
-        let keys = ["recent_by_item", "by_item", "item_no, type_no, user_no"];
-        Ok(Self {
-            rows: Pair::open(connection, prefix, rows)?,
-            keys: Pair::open(connection, prefix, keys)?,
-            recent: 0,
-            keep,
-        })
+        let rows = Pair::open(connection, prefix, ["recent", "feedback", "type_no, user_no, item_no"])?;
+        let keys =
+            Pair::open(connection, prefix, ["recent_by_item", "by_item", "item_no, type_no, user_no"])?;
+        Ok(Self { pairs: [rows, keys], keep })
     }
 
     /// Learns that up to `rows` were added to the small tables.
     pub fn added(&mut self, rows: usize) {
-        self.recent += rows;
+        self.pairs.iter_mut().for_each(|pair| pair.at_most += rows);
     }
 
     /// Counts what is in the small tables.
     pub fn recount(&mut self) -> Result<()> {
-        self.recent = self.rows.count()?.max(self.keys.count()?);
-        Ok(())
+        self.pairs.iter_mut().try_for_each(Pair::recount)
     }
 
     /// Moves a stretch of rows if there are too many.
     pub fn step(&mut self) -> Result<()> {
         // Fewer would not be worth the statements.
         let smallest_step = (self.keep / 50).max(1);
-        if self.recent < self.keep + smallest_step {
-            return Ok(());
-        }
-        for pair in [&mut self.rows, &mut self.keys] {
-            let excess = pair.count()?.saturating_sub(self.keep).min(LARGEST_STEP);
+        for pair in &mut self.pairs {
+            if pair.at_most < self.keep + smallest_step {
+                continue;
+            }
+            pair.recount()?;
+            let excess = pair.at_most.saturating_sub(self.keep).min(LARGEST_STEP);
             if excess >= smallest_step {
                 pair.move_rows(excess)?;
             }
         }
-        self.recount()
+        Ok(())
     }
 }
 
@@ -75,6 +68,8 @@ struct Pair<'connection> {
     delete: Statement<'connection>,
     /// The key up to which rows have moved in this round.
     cursor: Key,
+    /// No more rows than this are in the small table; of those added some may have been there.
+    at_most: usize,
 }
 
 impl<'connection> Pair<'connection> {
@@ -98,11 +93,14 @@ impl<'connection> Pair<'connection> {
                 r#"DELETE FROM "{small}" WHERE ({key}) > (?1, ?2, ?3) AND ({key}) <= (?4, ?5, ?6)"#,
             )?,
             cursor: START,
+            at_most: 0,
         })
     }
 
-    fn count(&mut self) -> Result<usize> {
-        self.count.query_row([], |row| row.get::<_, i64>(0)).map(|rows| usize::try_from(rows).unwrap_or(0))
+    fn recount(&mut self) -> Result<()> {
+        let rows: i64 = self.count.query_row([], |row| row.get(0))?;
+        self.at_most = usize::try_from(rows).unwrap_or_default();
+        Ok(())
     }
 
     /// Moves the next `rows` behind the cursor, or what is left before it starts from the front again.
@@ -114,7 +112,8 @@ impl<'connection> Pair<'connection> {
         let [a, b, c] = end.unwrap_or([i64::MAX; 3]);
         let stretch = [first, second, third, a, b, c];
         self.copy.execute(stretch)?;
-        self.delete.execute(stretch)?;
+        let moved = self.delete.execute(stretch)?;
+        self.at_most = self.at_most.saturating_sub(moved);
         self.cursor = end.unwrap_or(START);
         Ok(())
     }

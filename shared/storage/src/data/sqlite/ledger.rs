@@ -70,3 +70,35 @@ impl<'connection> Ledger<'connection> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600 * 1_000_000_000;
+
+    fn enter(ledger: &mut Ledger<'_>, name: &str, count: usize, now: Timestamp) -> usize {
+        let mut new = 0;
+        for number in 0..count {
+            let id = EventId::new(&format!("{name} {number}")).unwrap();
+            new += usize::from(ledger.enter(&id, now).unwrap());
+            ledger.prune_step(now).unwrap();
+        }
+        new
+    }
+
+    #[test]
+    fn ids_are_kept_for_a_day_and_removed_by_and_by_after_that() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(&with_prefix(include_str!("../sqlite.sql"), "")).unwrap();
+        let mut ledger = Ledger::open(&connection, "").unwrap();
+        let start = Timestamp::from_unix_seconds(1_700_000_000);
+        assert_eq!(enter(&mut ledger, "b", 1_000, start), 1_000);
+        assert_eq!(enter(&mut ledger, "a", 2_000, start.plus_nanos(23 * HOUR)), 2_000);
+        assert_eq!(enter(&mut ledger, "b", 1_000, start.plus_nanos(23 * HOUR)), 0, "kept for a day");
+        assert_eq!(enter(&mut ledger, "c", 4_000, start.plus_nanos(25 * HOUR)), 4_000);
+        let left: i64 = connection.query_row("SELECT count(*) FROM ledger", [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 6_000, "the oldest thousand are gone");
+        assert_eq!(enter(&mut ledger, "a", 2_000, start.plus_nanos(25 * HOUR)), 0);
+    }
+}

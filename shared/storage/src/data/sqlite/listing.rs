@@ -108,7 +108,7 @@ impl Page {
         let mut statement = reader.connection.prepare_cached(&reader.sql.feedback_of_user_and_type)?;
         let found = statement.query_map(params![name, id, type_number, number], decode::feedback)?;
         let mut found = found.collect::<Result<Vec<_>>>()?;
-        settle(&mut found, self.until, |row| row.item_id.clone());
+        settle(&mut found, self.until, |one, other| one.item_id.cmp(&other.item_id));
         rows.extend(found.into_iter().filter(|row| self.from.as_ref().is_none_or(|from| row.key() >= *from)));
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! take longer runs on the blocking pool; only half of the connections may be busy with that, so that look-ups
 //! always find one.
 
+use std::cmp::Ordering;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use ulex_domain::{Feedback, Item, ItemId, Timestamp, User, UserId};
 
 use super::decode;
 use super::error::SqliteError;
-use super::migrate::with_prefix;
+use super::read_sql::ReadSql;
 use super::search::match_expression;
 use crate::data::Counts;
 
@@ -94,122 +95,15 @@ pub(super) struct Reader {
     pub sql: Arc<ReadSql>,
 }
 
-/// The SQL of all reads with the names of the tables filled in.
-#[derive(Debug)]
-pub(super) struct ReadSql {
-    pub user: String,
-    list_users: String,
-    pub item: String,
-    list_items: String,
-    items_by_arrival: String,
-    user_feedback: String,
-    item_feedback: String,
-    pair_feedback: String,
-    search: String,
-    counts: String,
-    pub types: String,
-    pub walk_users: String,
-    /// Of recent rows and of the others.
-    pub users_of_type: [String; 2],
-    pub user_id: String,
-    pub item_id: String,
-    pub feedback_of_user_and_type: String,
-    /// Recent rows and the others.
-    pub scan: [String; 2],
-}
-
-const ITEM: &str = "i.id, i.is_hidden, i.categories, i.time, i.labels, i.comment";
-const FEEDBACK: &str = "t.name, u.id, i.id, f.value, f.time, f.updated, f.labels, f.comment";
-
-impl ReadSql {
-    pub fn new(prefix: &str) -> Self {
-        let sql = |text: &str| {
-            let text = text.replace("{item}", ITEM).replace("{feedback}", FEEDBACK);
-            with_prefix(&text, prefix)
-        };
-        // One statement, so one state of the data: what is recent first, because the first of a key counts.
-        let both = |text: &str, limit: &str| {
-            let arm = |table: &str| sql(&text.replace("{table}", table));
-            format!("{} UNION ALL {}{limit}", arm("{p}recent"), arm("{p}feedback"))
-        };
-        Self {
-            user: sql(r#"SELECT id, labels, comment FROM "{p}users" WHERE id = ?1"#),
-            list_users: sql(
-                r#"SELECT id, labels, comment FROM "{p}users" WHERE id >= ?1 ORDER BY id LIMIT ?2"#,
-            ),
-            item: sql(r#"SELECT {item} FROM "{p}items" i WHERE id = ?1"#),
-            list_items: sql(r#"SELECT {item} FROM "{p}items" i WHERE id >= ?1 ORDER BY id LIMIT ?2"#),
-            items_by_arrival: sql(
-                r#"SELECT {item}, i.no FROM "{p}items" i WHERE no >= ?1 ORDER BY no LIMIT ?2"#,
-            ),
-            // CROSS JOIN keeps SQLite to this order, whatever it thinks of the sizes.
-            user_feedback: both(
-                r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}types" t
-                   CROSS JOIN "{table}" f ON f.type_no = t.no AND f.user_no = u.no
-                   CROSS JOIN "{p}items" i ON i.no = f.item_no WHERE u.id = ?1"#,
-                " LIMIT ?2",
-            ),
-            item_feedback: both(
-                r#"SELECT {feedback} FROM "{p}items" i CROSS JOIN (
-                       SELECT item_no, type_no, user_no FROM "{p}recent_by_item"
-                       WHERE item_no = (SELECT no FROM "{p}items" WHERE id = ?1)
-                       UNION SELECT item_no, type_no, user_no FROM "{p}by_item"
-                       WHERE item_no = (SELECT no FROM "{p}items" WHERE id = ?1)) k
-                   CROSS JOIN "{table}" f
-                       ON f.type_no = k.type_no AND f.user_no = k.user_no AND f.item_no = k.item_no
-                   CROSS JOIN "{p}types" t ON t.no = f.type_no CROSS JOIN "{p}users" u ON u.no = f.user_no
-                   WHERE i.id = ?1"#,
-                " LIMIT ?2",
-            ),
-            pair_feedback: both(
-                r#"SELECT {feedback} FROM "{p}users" u CROSS JOIN "{p}items" i CROSS JOIN "{p}types" t
-                   CROSS JOIN "{table}" f
-                       ON f.type_no = t.no AND f.user_no = u.no AND f.item_no = i.no
-                   WHERE u.id = ?1 AND i.id = ?2"#,
-                "",
-            ),
-            search: sql(
-                r#"SELECT {item}, -s.rank FROM "{p}search" s CROSS JOIN "{p}items" i ON i.no = s.rowid
-                   WHERE "{p}search" MATCH ?1 ORDER BY s.rank LIMIT ?2"#,
-            ),
-            counts: sql(r#"SELECT (SELECT count(*) FROM "{p}users"), (SELECT count(*) FROM "{p}items"),
-                   (SELECT count(*) FROM "{p}feedback")
-                   + (SELECT count(*) FROM "{p}recent" r WHERE NOT EXISTS (SELECT 1 FROM "{p}feedback" f
-                      WHERE f.type_no = r.type_no AND f.user_no = r.user_no AND f.item_no = r.item_no))"#),
-            types: sql(r#"SELECT no, name FROM "{p}types" WHERE name >= ?1 ORDER BY name"#),
-            walk_users: sql(r#"SELECT no, id FROM "{p}users" WHERE id >= ?1 ORDER BY id"#),
-            users_of_type: ["recent", "feedback"].map(|table| {
-                let text = r#"SELECT user_no FROM "{p}{table}" WHERE type_no = ?1 AND user_no > ?2
-                              ORDER BY user_no LIMIT 1"#;
-                sql(&text.replace("{table}", table))
-            }),
-            user_id: sql(r#"SELECT id FROM "{p}users" WHERE no = ?1"#),
-            item_id: sql(r#"SELECT id FROM "{p}items" WHERE no = ?1"#),
-            feedback_of_user_and_type: both(
-                r#"SELECT ?1, ?2, i.id, f.value, f.time, f.updated, f.labels, f.comment
-                   FROM "{table}" f CROSS JOIN "{p}items" i ON i.no = f.item_no
-                   WHERE f.type_no = ?3 AND f.user_no = ?4"#,
-                "",
-            ),
-            scan: ["recent", "feedback"].map(|table| {
-                let text = r#"SELECT type_no, user_no, item_no, value, time, updated FROM "{p}{table}"
-                              WHERE (type_no, user_no, item_no) > (?1, ?2, ?3)
-                              ORDER BY type_no, user_no, item_no LIMIT ?4"#;
-                sql(&text.replace("{table}", table))
-            }),
-        }
-    }
-}
-
 /// Rows of both tables in order, one of each key, as far as they are visible at `until`. Of rows of one key the
 /// first counts; whether it is visible cannot be said before that.
-pub(super) fn settle<Key: Ord>(
+pub(super) fn settle(
     rows: &mut Vec<Feedback>,
     until: Option<Timestamp>,
-    key: impl Fn(&Feedback) -> Key,
+    order: impl Fn(&Feedback, &Feedback) -> Ordering,
 ) {
-    rows.sort_by_cached_key(&key);
-    rows.dedup_by(|later, first| key(later) == key(first));
+    rows.sort_by(&order);
+    rows.dedup_by(|later, first| order(later, first) == Ordering::Equal);
     rows.retain(|row| until.is_none_or(|until| row.timestamp <= until));
 }
 
@@ -284,7 +178,9 @@ impl Reader {
         if row_limit(rows.len()) >= limit {
             return Ok(None);
         }
-        settle(&mut rows, until, |row| (row.feedback_type.clone(), row.item_id.clone()));
+        settle(&mut rows, until, |one, other| {
+            (&one.feedback_type, &one.item_id).cmp(&(&other.feedback_type, &other.item_id))
+        });
         Ok(Some(rows))
     }
 
@@ -309,14 +205,16 @@ impl Reader {
         if row_limit(rows.len()) >= limit {
             return Ok(None);
         }
-        settle(&mut rows, until, |row| (row.feedback_type.clone(), row.user_id.clone()));
+        settle(&mut rows, until, |one, other| {
+            (&one.feedback_type, &one.user_id).cmp(&(&other.feedback_type, &other.user_id))
+        });
         Ok(Some(rows))
     }
 
     pub fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>> {
         let mut rows =
             self.rows(&self.sql.pair_feedback, [user.as_str(), item.as_str()], decode::feedback)?;
-        settle(&mut rows, None, |row| row.feedback_type.clone());
+        settle(&mut rows, None, |one, other| one.feedback_type.cmp(&other.feedback_type));
         Ok(rows)
     }
 

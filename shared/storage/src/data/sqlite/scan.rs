@@ -3,7 +3,9 @@
 //! A thread of the blocking pool reads ahead by one batch while the caller works on another. Every batch is a
 //! read of its own, so a long scan does not keep the log from being emptied.
 
-use rusqlite::{Result, Row, params};
+use std::cmp::Ordering;
+
+use rusqlite::{Result, Row, Rows, params};
 use smol_str::SmolStr;
 use ulex_domain::Timestamp;
 
@@ -75,19 +77,35 @@ impl Scan {
     /// The next rows; none at the end.
     pub fn next(&mut self, reader: &Reader, size: usize) -> Result<Batch> {
         reader.snapshot(|| {
-            let [recent, others] =
-                [&reader.sql.scan[0], &reader.sql.scan[1]].map(|sql| self.read(reader, sql, size));
-            let rows = merge(recent?, others?, size);
+            let rows = self.read(reader, size)?;
             self.after = rows.last().map(|row| row.key).or(self.after);
             self.name(reader, &rows)
         })
     }
 
-    fn read(&self, reader: &Reader, sql: &str, size: usize) -> Result<Vec<RawRow>> {
+    /// The next rows of both tables, by key; of rows of one key the recent one.
+    fn read(&self, reader: &Reader, size: usize) -> Result<Vec<RawRow>> {
         let (feedback_type, user, item) = self.after.unwrap_or((i64::MIN, i64::MIN, i64::MIN));
-        let mut statement = reader.connection.prepare_cached(sql)?;
-        let rows = statement.query_map(params![feedback_type, user, item, row_limit(size)], raw_row)?;
-        rows.collect()
+        let start = params![feedback_type, user, item, row_limit(size)];
+        let [recent, others] = &reader.sql.scan;
+        let mut recent = reader.connection.prepare_cached(recent)?;
+        let mut others = reader.connection.prepare_cached(others)?;
+        let mut recent = Ahead::new(recent.query(start)?)?;
+        let mut others = Ahead::new(others.query(start)?)?;
+        let mut rows = Vec::with_capacity(size.min(1 << 16));
+        while rows.len() < size {
+            let order = match (&recent.next, &others.next) {
+                (None, None) => break,
+                (Some(_new), None) => Ordering::Less,
+                (None, Some(_old)) => Ordering::Greater,
+                (Some(new), Some(old)) => new.key.cmp(&old.key),
+            };
+            if order == Ordering::Equal {
+                others.step()?;
+            }
+            rows.extend(if order == Ordering::Greater { others.step()? } else { recent.step()? });
+        }
+        Ok(rows)
     }
 
     /// Puts the texts in the place of the numbers.
@@ -152,25 +170,21 @@ fn raw_row(row: &Row<'_>) -> Result<RawRow> {
     })
 }
 
-/// The first `size` rows of both, by key; of rows of one key the recent one.
-fn merge(recent: Vec<RawRow>, others: Vec<RawRow>, size: usize) -> Vec<RawRow> {
-    if recent.is_empty() {
-        return others;
+/// Rows of a query with a look at the next one.
+struct Ahead<'statement> {
+    rows: Rows<'statement>,
+    next: Option<RawRow>,
+}
+
+impl<'statement> Ahead<'statement> {
+    fn new(rows: Rows<'statement>) -> Result<Self> {
+        let mut ahead = Self { rows, next: None };
+        ahead.step()?;
+        Ok(ahead)
     }
-    let mut merged = Vec::with_capacity(size.min(recent.len() + others.len()));
-    let (mut recent, mut others) = (recent.into_iter().peekable(), others.into_iter().peekable());
-    while merged.len() < size {
-        let next = match (recent.peek(), others.peek()) {
-            (None, None) => break,
-            (Some(new), Some(old)) if new.key == old.key => {
-                others.next();
-                recent.next()
-            }
-            (Some(new), Some(old)) if new.key > old.key => others.next(),
-            (None, Some(_old)) => others.next(),
-            (Some(_new), Some(_) | None) => recent.next(),
-        };
-        merged.extend(next);
+
+    fn step(&mut self) -> Result<Option<RawRow>> {
+        let next = self.rows.next()?.map(raw_row).transpose()?;
+        Ok(std::mem::replace(&mut self.next, next))
     }
-    merged
 }

@@ -11,7 +11,7 @@ use super::fold::Fold;
 use super::ledger::Ledger;
 use super::migrate::with_prefix;
 use super::prepared::{Call, Prepared};
-use super::reader::ReadSql;
+use super::read_sql::ReadSql;
 use super::search::SearchIndex;
 use crate::data::Outcome;
 
@@ -50,6 +50,7 @@ struct Statements<'connection> {
     new_type: Statement<'connection>,
     put_user: Statement<'connection>,
     put_item: Statement<'connection>,
+    old_row: Statement<'connection>,
     accumulate: Statement<'connection>,
     overwrite: Statement<'connection>,
     index_by_item: Statement<'connection>,
@@ -81,22 +82,24 @@ impl<'connection> Statements<'connection> {
                        comment = excluded.comment
                    RETURNING no"#,
             )?,
-            // Into "recent", together with what "feedback" has. The sum is kept finite: the values added are.
+            old_row: prepare(
+                r#"SELECT value, time, ifnull(updated, time) FROM "{p}feedback"
+                   WHERE type_no = ?1 AND user_no = ?2 AND item_no = ?3"#,
+            )?,
+            // Parameters 4 to 6 are the row together with what "feedback" has of it, 9 and 10 the row alone. One
+            // row at a time and no query inside: then SQLite needs no journal to undo the statement. The sum is
+            // kept finite, as the values added are.
             accumulate: prepare(
                 r#"INSERT INTO "{p}recent" (type_no, user_no, item_no, value, time, updated, labels, comment)
-                   SELECT ?1, ?2, ?3, max(-1.7976931348623157e308,
-                       min(1.7976931348623157e308, ifnull(f.value + ?4, ?4))),
-                       ifnull(min(f.time, ?5), ?5), max(ifnull(f.updated, f.time), ?5), ?6, ?7
-                   FROM (SELECT 1) LEFT JOIN "{p}feedback" f ON f.type_no = ?1 AND f.user_no = ?2 AND f.item_no = ?3
-                   WHERE true
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                    ON CONFLICT (type_no, user_no, item_no) DO UPDATE SET
-                       value = max(-1.7976931348623157e308, min(1.7976931348623157e308, value + ?4)),
-                       time = min(time, ?5), updated = max(ifnull(updated, time), ?5),
+                       value = max(-1.7976931348623157e308, min(1.7976931348623157e308, value + ?9)),
+                       time = min(time, ?10), updated = max(ifnull(updated, time), ?10),
                        labels = excluded.labels, comment = excluded.comment"#,
             )?,
             overwrite: prepare(
-                r#"INSERT OR REPLACE INTO "{p}recent" (type_no, user_no, item_no, value, time, labels, comment)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)"#,
+                r#"INSERT OR REPLACE INTO "{p}recent" (type_no, user_no, item_no, value, time, updated, labels, comment)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"#,
             )?,
             index_by_item: prepare(
                 r#"INSERT INTO "{p}recent_by_item" (type_no, user_no, item_no) VALUES (?1, ?2, ?3)

@@ -33,17 +33,19 @@ pub(super) enum Job {
     Ping { reply: oneshot::Sender<Result<(), SqliteError>> },
 }
 
-/// Works until `jobs` is closed and empty.
+/// Says that it is ready, or why it is not; then works until `jobs` is closed and empty.
 pub(super) fn run(
     connection: &Connection,
     settings: &SqliteSettings,
     mut jobs: mpsc::Receiver<Job>,
     checkpoints: &mut Checkpoints,
+    ready: oneshot::Sender<Result<(), SqliteError>>,
 ) {
     let mut writer = match Tables::open(connection, settings) {
         Ok(tables) => Writer { tables, waiting_for_search: Vec::new() },
-        Err(error) => return tracing::error!(%error, "the sqlite writer could not start"),
+        Err(error) => return drop(ready.send(Err(error.into()))),
     };
+    let _gone = ready.send(Ok(()));
     let mut next = None;
     loop {
         let job = next.take().or_else(|| writer.receive(&mut jobs));

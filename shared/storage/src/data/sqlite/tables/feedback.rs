@@ -1,6 +1,6 @@
 //! Feedback: the rows of an event are sorted by key first, so that neighbours meet in the same page.
 
-use rusqlite::Result;
+use rusqlite::{Result, Statement};
 use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Feedback, FeedbackMode, Item, ItemId, UserId};
 
@@ -18,6 +18,30 @@ pub(super) struct Insert {
 
 /// The numbers of a row's key, and which row of the event it is.
 type NumberedRow = (i64, i64, i64, usize);
+
+/// The numbers of a key.
+type Key = [i64; 3];
+
+fn bind_key(statement: &mut Statement<'_>, [feedback_type, user, item]: Key) -> Result<()> {
+    statement.raw_bind_parameter(1, feedback_type)?;
+    statement.raw_bind_parameter(2, user)?;
+    statement.raw_bind_parameter(3, item)
+}
+
+/// Binds the columns in their order: the key, value, time and updated, labels and comment.
+fn bind_row(
+    statement: &mut Statement<'_>,
+    key: Key,
+    (value, time, updated): (f64, i64, Option<i64>),
+    (labels, comment): (Option<&str>, &str),
+) -> Result<()> {
+    bind_key(statement, key)?;
+    statement.raw_bind_parameter(4, value)?;
+    statement.raw_bind_parameter(5, time)?;
+    statement.raw_bind_parameter(6, updated)?;
+    statement.raw_bind_parameter(7, labels)?;
+    statement.raw_bind_parameter(8, filled(comment))
+}
 
 /// What an event created on its way.
 #[derive(Default)]
@@ -61,28 +85,41 @@ impl Tables<'_> {
         mode: FeedbackMode,
         keys: &[NumberedRow],
     ) -> Result<()> {
-        let statement = match mode {
-            FeedbackMode::Accumulate => &mut self.statements.accumulate,
-            FeedbackMode::Overwrite => &mut self.statements.overwrite,
-        };
-        let by_item = &mut self.statements.index_by_item;
         for (feedback_type, user, item, index) in keys {
-            let row = &rows[*index];
-            statement.raw_bind_parameter(1, feedback_type)?;
-            statement.raw_bind_parameter(2, user)?;
-            statement.raw_bind_parameter(3, item)?;
-            statement.raw_bind_parameter(4, row.value)?;
-            statement.raw_bind_parameter(5, row.timestamp.as_nanos())?;
-            statement.raw_bind_parameter(6, prepared.labels(*index))?;
-            statement.raw_bind_parameter(7, filled(&row.comment))?;
-            statement.raw_execute()?;
-            by_item.raw_bind_parameter(1, feedback_type)?;
-            by_item.raw_bind_parameter(2, user)?;
-            by_item.raw_bind_parameter(3, item)?;
-            by_item.raw_execute()?;
+            let key = [*feedback_type, *user, *item];
+            let labels = prepared.labels(*index);
+            match mode {
+                FeedbackMode::Accumulate => self.accumulate(key, &rows[*index], labels)?,
+                FeedbackMode::Overwrite => {
+                    let row = &rows[*index];
+                    let values = (row.value, row.timestamp.as_nanos(), None);
+                    bind_row(&mut self.statements.overwrite, key, values, (labels, &row.comment))?;
+                    self.statements.overwrite.raw_execute()?;
+                }
+            }
+            bind_key(&mut self.statements.index_by_item, key)?;
+            self.statements.index_by_item.raw_execute()?;
         }
         self.fold.added(keys.len());
         Ok(())
+    }
+
+    fn accumulate(&mut self, key: Key, row: &Feedback, labels: Option<&str>) -> Result<()> {
+        let time = row.timestamp.as_nanos();
+        let old_row = &mut self.statements.old_row;
+        bind_key(old_row, key)?;
+        let values = match old_row.raw_query().next()? {
+            None => (row.value, time, None),
+            Some(old) => {
+                let value = (old.get::<_, f64>(0)? + row.value).clamp(f64::MIN, f64::MAX);
+                (value, old.get::<_, i64>(1)?.min(time), Some(old.get::<_, i64>(2)?.max(time)))
+            }
+        };
+        let statement = &mut self.statements.accumulate;
+        bind_row(statement, key, values, (labels, &row.comment))?;
+        statement.raw_bind_parameter(9, row.value)?;
+        statement.raw_bind_parameter(10, time)?;
+        statement.raw_execute().map(drop)
     }
 
     fn user_of(&mut self, row: &Feedback, insert: Insert, created: &mut Created) -> Result<Option<i64>> {
