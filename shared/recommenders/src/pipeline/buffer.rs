@@ -1,5 +1,8 @@
 //! One score for each item that is known, sparse or dense.
 
+/// Scores looked at together.
+const BLOCK: usize = 32;
+
 /// See the module documentation. An item without a score is NaN.
 #[derive(Debug, Default)]
 pub(super) struct ScoreBuffer {
@@ -63,9 +66,15 @@ impl ScoreBuffer {
     pub(super) fn visit(&self, mut visit: impl FnMut(u32, f32) -> f32) {
         let mut threshold = f32::NEG_INFINITY;
         if self.dense || self.count * 4 > self.values.len() {
-            for (index, &score) in self.values.iter().enumerate() {
-                if score >= threshold && score.is_finite() {
-                    threshold = visit(index as u32, score);
+            for (number, block) in self.values.chunks(BLOCK).enumerate() {
+                // Most blocks hold nothing; that is seen eight scores at a time.
+                if !block.iter().fold(false, |any, &score| any | (score >= threshold)) {
+                    continue;
+                }
+                for (place, &score) in block.iter().enumerate() {
+                    if score >= threshold && score.is_finite() {
+                        threshold = visit((number * BLOCK + place) as u32, score);
+                    }
                 }
             }
             return;
@@ -95,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_score_of_zero_is_a_score_and_every_item_is_visited_once() {
-        for len in [4, 100] {
+        for len in [4, 10, 100] {
             let mut buffer = ScoreBuffer::default();
             buffer.clear(len);
             for (index, score) in [(1, 0.0), (1, 0.0), (2, 1.5), (2, -1.5), (2, 0.25), (3, -1.0)] {
