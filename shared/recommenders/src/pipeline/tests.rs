@@ -232,6 +232,17 @@ fn an_unranked_list_is_its_sources_own_order_and_goes_on_where_that_ends() {
 }
 
 #[test]
+fn beyond_their_first_candidates_the_sources_go_on_before_the_newest_items() {
+    let sources = vec![Source::Leaderboard("popular".to_owned())];
+    let of_plan = Plan { ranked: false, sources, fallback: Vec::new(), cache_size: 3, ..plan() };
+    let scene = Scene::new(model_set(), of_plan);
+    let board = &scene.live.set.leaderboards[0].entries;
+    let list = scene.with(&History::default(), |inputs, workspace| recommend(inputs, 12, workspace));
+    let expected: Vec<&str> = board[..12].iter().map(|entry| scene.live.set.items.id(entry.0)).collect();
+    assert_eq!(scene.names(&list), expected);
+}
+
+#[test]
 fn without_models_there_are_the_newest_items() {
     let scene = Scene::new(model_set(), plan());
     let (view, history) = (scene.catalogue.view(), likes(&["blue-19"]));
