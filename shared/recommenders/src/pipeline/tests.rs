@@ -114,13 +114,30 @@ fn personal_sources_have_nothing_to_say_about_somebody_who_likes_nothing() {
 }
 
 #[test]
+fn somebody_who_took_every_like_back_is_like_nobody_any_more() {
+    let scene = Scene::new(model_set(), plan());
+    let (view, eligibility) = (scene.catalogue.view(), Eligibility::any());
+    let history = History::default();
+    let inputs = Inputs {
+        live: Some(&scene.live),
+        view: &view,
+        plan: &scene.plan,
+        user: Some(3),
+        history: &history,
+        eligibility: &eligibility,
+    };
+    let similar = Source::UserToUser("similar".to_owned());
+    assert!(single(&inputs, &similar, 5, &mut Workspace::default()).is_empty());
+}
+
+#[test]
 fn only_the_latest_likes_that_have_neighbours_speak_for_similar_items() {
-    let scene = Scene::new(model_set(), Plan { context_size: 2, ..plan() });
+    let scene = Scene::new(model_set(), Plan { context_size: 1, ..plan() });
     let also = Source::ItemToItem("also".to_owned());
     let ask = |items: &[&str]| {
         scene.names(&scene.with(&likes(items), |inputs, workspace| single(inputs, &also, 5, workspace)))
     };
-    let list = ask(&["unheard of", "red-19", "red-1", "red-2", "blue-1"]);
+    let list = ask(&["unheard of", "red-19", "red-1", "blue-1", "blue-2"]);
     assert_eq!(list.len(), 5);
     assert!(list.iter().all(|name| name.starts_with("red")), "{list:?}");
 }

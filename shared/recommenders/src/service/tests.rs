@@ -294,6 +294,8 @@ async fn a_short_list_grows_as_soon_as_there_is_another_item() {
     }
     assert_eq!(world.list("nobody", 10).await, ["blue-19", "blue-18", "blue-17"]);
     assert_eq!(world.list("nobody", 10).await.len(), 3);
+    let now = world.recommender.recommend_now(&UserId::new("nobody"), &query(10, 0, &[]));
+    assert_eq!(now.map(|list| list.len()), Some(3), "all there is needs no second look");
     world.put_item("red-0", 1, &[]).await;
     assert_eq!(world.list("nobody", 10).await, ["blue-19", "blue-18", "blue-17", "red-0"]);
     world.recommender.use_models(Arc::new(model_set()));
