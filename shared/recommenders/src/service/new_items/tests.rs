@@ -142,7 +142,7 @@ async fn an_item_is_solved_from_its_latest_hundred_fans_and_settled_then() {
     let list = collaborative(&world, "blue-fan-1").await;
     assert!(place(&list, "hit").unwrap() >= unseen(21), "its blue fans are too old: {list:?}");
     world.feedback("like", "red-fan-0", &["hit"]).await;
-    world.recommender.fold_in_new_items().await.unwrap();
+    assert_eq!(world.recommender.fold_in_new_items().await.unwrap(), 0);
     assert_eq!(live.fresh_items().at(slot), Some(&item));
 }
 
