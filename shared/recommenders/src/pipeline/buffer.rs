@@ -65,24 +65,25 @@ impl ScoreBuffer {
     /// every item that has one. In no order, each once.
     pub(super) fn visit(&self, mut visit: impl FnMut(u32, f32) -> f32) {
         let mut threshold = f32::NEG_INFINITY;
-        if self.dense || self.count * 4 > self.values.len() {
-            for (number, block) in self.values.chunks(BLOCK).enumerate() {
-                // Most blocks hold nothing; that is seen eight scores at a time.
-                if !block.iter().fold(false, |any, &score| any | (score >= threshold)) {
-                    continue;
-                }
-                for (place, &score) in block.iter().enumerate() {
-                    if score >= threshold && score.is_finite() {
-                        threshold = visit((number * BLOCK + place) as u32, score);
-                    }
-                }
+        let mut look_at = |index: u32, score: f32| {
+            if score >= threshold && score.is_finite() {
+                threshold = visit(index, score);
+            }
+            threshold
+        };
+        if !self.dense && self.count * 4 <= self.values.len() {
+            for &index in &self.touched[..self.count] {
+                look_at(index, self.values[index as usize]);
             }
             return;
         }
-        for &index in &self.touched[..self.count] {
-            let score = self.values[index as usize];
-            if score >= threshold && score.is_finite() {
-                threshold = visit(index, score);
+        let mut needed = f32::NEG_INFINITY;
+        for (number, block) in self.values.chunks(BLOCK).enumerate() {
+            // Most blocks hold nothing; that is seen eight scores at a time.
+            if block.iter().fold(false, |any, &score| any | (score >= needed)) {
+                for (place, &score) in block.iter().enumerate() {
+                    needed = look_at((number * BLOCK + place) as u32, score);
+                }
             }
         }
     }
