@@ -1,5 +1,8 @@
 //! One score for each item that is known, sparse or dense.
 
+/// Scores looked at together.
+const BLOCK: usize = 32;
+
 /// See the module documentation. An item without a score is NaN.
 #[derive(Debug, Default)]
 pub(super) struct ScoreBuffer {
@@ -62,18 +65,25 @@ impl ScoreBuffer {
     /// every item that has one. In no order, each once.
     pub(super) fn visit(&self, mut visit: impl FnMut(u32, f32) -> f32) {
         let mut threshold = f32::NEG_INFINITY;
-        if self.dense || self.count * 4 > self.values.len() {
-            for (index, &score) in self.values.iter().enumerate() {
-                if score >= threshold && score.is_finite() {
-                    threshold = visit(index as u32, score);
-                }
+        let mut look_at = |index: u32, score: f32| {
+            if score >= threshold && score.is_finite() {
+                threshold = visit(index, score);
+            }
+            threshold
+        };
+        if !self.dense && self.count * 4 <= self.values.len() {
+            for &index in &self.touched[..self.count] {
+                look_at(index, self.values[index as usize]);
             }
             return;
         }
-        for &index in &self.touched[..self.count] {
-            let score = self.values[index as usize];
-            if score >= threshold && score.is_finite() {
-                threshold = visit(index, score);
+        let mut needed = f32::NEG_INFINITY;
+        for (number, block) in self.values.chunks(BLOCK).enumerate() {
+            // Most blocks hold nothing; that is seen eight scores at a time.
+            if block.iter().fold(false, |any, &score| any | (score >= needed)) {
+                for (place, &score) in block.iter().enumerate() {
+                    needed = look_at((number * BLOCK + place) as u32, score);
+                }
             }
         }
     }
@@ -95,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_score_of_zero_is_a_score_and_every_item_is_visited_once() {
-        for len in [4, 100] {
+        for len in [4, 10, 100] {
             let mut buffer = ScoreBuffer::default();
             buffer.clear(len);
             for (index, score) in [(1, 0.0), (1, 0.0), (2, 1.5), (2, -1.5), (2, 0.25), (3, -1.0)] {

@@ -114,13 +114,30 @@ fn personal_sources_have_nothing_to_say_about_somebody_who_likes_nothing() {
 }
 
 #[test]
+fn somebody_who_took_every_like_back_is_like_nobody_any_more() {
+    let scene = Scene::new(model_set(), plan());
+    let (view, eligibility) = (scene.catalogue.view(), Eligibility::any());
+    let history = History::default();
+    let inputs = Inputs {
+        live: Some(&scene.live),
+        view: &view,
+        plan: &scene.plan,
+        user: Some(3),
+        history: &history,
+        eligibility: &eligibility,
+    };
+    let similar = Source::UserToUser("similar".to_owned());
+    assert!(single(&inputs, &similar, 5, &mut Workspace::default()).is_empty());
+}
+
+#[test]
 fn only_the_latest_likes_that_have_neighbours_speak_for_similar_items() {
-    let scene = Scene::new(model_set(), Plan { context_size: 2, ..plan() });
+    let scene = Scene::new(model_set(), Plan { context_size: 1, ..plan() });
     let also = Source::ItemToItem("also".to_owned());
     let ask = |items: &[&str]| {
         scene.names(&scene.with(&likes(items), |inputs, workspace| single(inputs, &also, 5, workspace)))
     };
-    let list = ask(&["unheard of", "red-19", "red-1", "red-2", "blue-1"]);
+    let list = ask(&["unheard of", "red-19", "red-1", "blue-1", "blue-2"]);
     assert_eq!(list.len(), 5);
     assert!(list.iter().all(|name| name.starts_with("red")), "{list:?}");
 }
@@ -229,6 +246,17 @@ fn an_unranked_list_is_its_sources_own_order_and_goes_on_where_that_ends() {
     assert!(names[..10].iter().all(|name| name.starts_with("red")));
     assert_eq!((names.len(), names.last().unwrap().as_str()), (40, "unheard of"), "of no source at all");
     assert!(names[10..25].iter().any(|name| name.starts_with("blue")), "the fallback comes next");
+}
+
+#[test]
+fn beyond_their_first_candidates_the_sources_go_on_before_the_newest_items() {
+    let sources = vec![Source::Leaderboard("popular".to_owned())];
+    let of_plan = Plan { ranked: false, sources, fallback: Vec::new(), cache_size: 3, ..plan() };
+    let scene = Scene::new(model_set(), of_plan);
+    let board = &scene.live.set.leaderboards[0].entries;
+    let list = scene.with(&History::default(), |inputs, workspace| recommend(inputs, 12, workspace));
+    let expected: Vec<&str> = board[..12].iter().map(|entry| scene.live.set.items.id(entry.0)).collect();
+    assert_eq!(scene.names(&list), expected);
 }
 
 #[test]

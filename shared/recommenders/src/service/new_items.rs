@@ -75,6 +75,7 @@ impl Recommender {
             && let Some(slot) = batch.pop_front()
         {
             match self.look_at(slot, &mut solver).await {
+                Ok(Some(item)) if live.fresh_items().at(slot) == Some(&item) => {}
                 Ok(Some(item)) => changed.push(item),
                 Ok(None) => gone.push(slot),
                 Err(reason) => {

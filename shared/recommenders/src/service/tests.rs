@@ -294,6 +294,8 @@ async fn a_short_list_grows_as_soon_as_there_is_another_item() {
     }
     assert_eq!(world.list("nobody", 10).await, ["blue-19", "blue-18", "blue-17"]);
     assert_eq!(world.list("nobody", 10).await.len(), 3);
+    let now = world.recommender.recommend_now(&UserId::new("nobody"), &query(10, 0, &[]));
+    assert_eq!(now.map(|list| list.len()), Some(3), "all there is needs no second look");
     world.put_item("red-0", 1, &[]).await;
     assert_eq!(world.list("nobody", 10).await, ["blue-19", "blue-18", "blue-17", "red-0"]);
     world.recommender.use_models(Arc::new(model_set()));
@@ -302,6 +304,40 @@ async fn a_short_list_grows_as_soon_as_there_is_another_item() {
     assert_eq!(world.list("nobody", 10).await.len(), 3);
     world.hide("red-0", false).await;
     assert_eq!(world.list("nobody", 10).await.len(), 4);
+    world.put_item("brand new", 1, &[]).await;
+    assert_eq!(world.list("nobody", 10).await.len(), 5);
+}
+
+#[tokio::test]
+async fn before_the_first_fit_lists_follow_the_catalogue_too() {
+    let world = World::with_cache(plan(), Arc::new(MemoryCache::new(1 << 20))).await;
+    assert_eq!(world.list("nobody", 2).await, ["blue-19", "blue-18"]);
+    world.put_item("brand new", 1_000, &[]).await;
+    assert_eq!(world.list("nobody", 2).await, ["brand new", "blue-19"]);
+}
+
+#[tokio::test]
+async fn what_lies_beyond_a_kept_list_goes_on_after_it() {
+    let world = World::new(plan()).await;
+    let user = UserId::new("red-fan-0");
+    world.list("red-fan-0", 10).await;
+    let mut entry = (*kept(&world, "red-fan-0").await.unwrap()).clone();
+    entry.items.reverse();
+    let order: Vec<String> = entry.items.iter().map(|(item, _)| item.to_string()).collect();
+    let mark = world.recommender.cache().user(&user).await.unwrap().mark;
+    let keep = async |entry: UserEntry| {
+        assert!(world.recommender.cache().put_user(&user, entry, mark).await.unwrap());
+    };
+    keep(entry.clone()).await;
+    assert_eq!(world.list("red-fan-0", 4).await, order[..4]);
+    let further = world.list("red-fan-0", 25).await;
+    assert_eq!(further[..10], order);
+    let mut distinct = further.clone();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!((further.len(), distinct.len()), (25, 25));
+    keep(entry).await;
+    assert_eq!(world.recommend("red-fan-0", &query(15, 8, &[])).await, further[8..23]);
 }
 
 #[tokio::test]
