@@ -112,7 +112,8 @@ pub struct DemoArguments {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Formats:
-  movielens       folder with ratings.csv and, if there, movies.csv and tags.csv; or ratings.dat, movies.dat, users.dat
+  movielens       folder with ratings.csv and, if there, movies.csv and tags.csv;
+                  or ratings.dat, movies.dat, users.dat; or u.data, u.item, u.user
   recbole         folder with atomic files: NAME.inter, NAME.item, NAME.user; a typed header, tabs
   movietweetings  folder with ratings.dat and, if there, movies.dat, users.dat; fields separated by ::
   csv             a file with a header that names user, item and, if there, type, value and timestamp

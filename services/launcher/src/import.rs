@@ -19,6 +19,7 @@ mod fields;
 mod folder;
 mod jsonl;
 mod movielens;
+mod movielens_100k;
 mod movietweetings;
 mod recbole;
 mod rejects;

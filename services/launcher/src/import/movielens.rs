@@ -1,5 +1,5 @@
 //! The folders of MovieLens: `ratings.csv` (`userId,movieId,rating,timestamp`), and if they are there `movies.csv`
-//! (`movieId,title,genres`) and `tags.csv` (`userId,movieId,tag,timestamp`). The older sets with `ratings.dat` too.
+//! (`movieId,title,genres`) and `tags.csv` (`userId,movieId,tag,timestamp`). The older sets with `ratings.dat` or `u.data` too.
 //!
 //! Tags are joined into the films they belong to, so the tags of all films are in memory while films are read.
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::csv::{ColumnNames, Table};
 use super::records::{self, Record, Records, Row, Source};
-use super::{FeedbackDefaults, ImportError, Part, csv, folder, movietweetings};
+use super::{FeedbackDefaults, ImportError, Part, csv, folder, movielens_100k, movietweetings};
 
 /// Most tags one film keeps: those that most people gave it.
 const TAGS_PER_FILM: usize = 20;
@@ -24,9 +24,12 @@ pub(super) fn parts(path: &Path, defaults: &FeedbackDefaults) -> Result<Vec<Part
         if folder::find(path, "ratings.dat").is_some() {
             return movietweetings::parts(path, defaults);
         }
+        if let Some(parts) = movielens_100k::parts(path, defaults) {
+            return Ok(parts);
+        }
         return Err(ImportError::Missing {
             path: path.to_path_buf(),
-            expected: "ratings.csv[.gz] or ratings.dat[.gz]",
+            expected: "ratings.csv, ratings.dat or u.data, each also with .gz",
         });
     };
     let mut parts = Vec::new();
