@@ -246,6 +246,7 @@ fn described(manifest: &Manifest, kept: &Kept, live: bool) -> String {
     );
     line("bytes", &kept.object.size);
     line("sha-256", &kept.object.digest);
+    line("content", &manifest.content);
     line("seed", &manifest.seed);
     if let Some(verdict) = &kept.verdict {
         line("gate", &if verdict.passed { "passed" } else { "refused" });

@@ -168,6 +168,8 @@ impl Cycle<'_> {
         set.leaderboards = timed(&mut times, "leaderboard_seconds", || Boards::new(self).build())?;
         metrics.extend(times);
         set.manifest = self.manifest(&shared, &everything, &chosen, metrics);
+        set.manifest.content =
+            set.content_digest().map_err(|reason| CycleError::Failed(reason.to_string()))?;
         let problems = pipeline_test::problems(&set);
         info!(
             model_set = set.id(),
@@ -359,6 +361,7 @@ impl Cycle<'_> {
             id: format!("ms-{created_ms:014}"),
             epoch: 0,
             created_ms,
+            content: String::new(),
             settings_digest: self.settings.digest.clone(),
             seed: self.settings.settings.training.seed,
             users: shared.shape.0,

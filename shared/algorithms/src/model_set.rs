@@ -35,6 +35,8 @@ pub struct Manifest {
     pub epoch: u64,
     /// When the cycle ended, milliseconds since 1970.
     pub created_ms: i64,
+    /// What [`ModelSet::content_digest`] gave when it was made; empty in older ones.
+    pub content: String,
     /// Digest of the settings it was made under.
     pub settings_digest: String,
     /// Seed of the cycle.

@@ -103,13 +103,8 @@ impl SnapshotWriter {
     ///
     /// [`SnapshotError::Malformed`] if two tensors have the same name.
     pub fn finish(mut self, kind: &str, description: &Value) -> Result<Vec<u8>, SnapshotError> {
-        self.tensors.sort_by(|a, b| a.0.cmp(&b.0));
-        if let Some(twice) = self.tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(SnapshotError::Malformed(format!("two tensors are called {}", twice[0].0)));
-        }
         let description = description.to_string();
-        let tensors = self.tensors.iter().map(|(name, _, _, bytes)| (name.as_str(), &bytes[..]));
-        let digest = digest(kind, &description, tensors);
+        let digest = self.digest_of(kind, &description)?;
         let label = Label { kind: kind.to_owned(), version: VERSION, digest, description };
         let label =
             serde_json::to_string(&label).map_err(|reason| SnapshotError::Malformed(reason.to_string()))?;
@@ -121,6 +116,25 @@ impl SnapshotWriter {
             views.push((name.as_str(), TensorView::new(*dtype, shape.clone(), bytes).map_err(malformed)?));
         }
         safetensors::serialize(views, Some(metadata)).map_err(malformed)
+    }
+
+    /// The digest the snapshot would carry: SHA-256 over everything in it, lower-case hexadecimal.
+    ///
+    /// # Errors
+    ///
+    /// As [`SnapshotWriter::finish`].
+    pub fn digest(mut self, kind: &str, description: &Value) -> Result<String, SnapshotError> {
+        self.digest_of(kind, &description.to_string())
+    }
+
+    /// Puts the tensors in order first.
+    fn digest_of(&mut self, kind: &str, description: &str) -> Result<String, SnapshotError> {
+        self.tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        if let Some(twice) = self.tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            return Err(SnapshotError::Malformed(format!("two tensors are called {}", twice[0].0)));
+        }
+        let tensors = self.tensors.iter().map(|(name, _, _, bytes)| (name.as_str(), &bytes[..]));
+        Ok(digest(kind, description, tensors))
     }
 }
 

@@ -44,6 +44,27 @@ impl Rows {
         self.user.is_empty()
     }
 
+    /// Puts the rows in order by user, item and type, so that what is learned does not depend on the order in which a
+    /// store gives them. `rank` orders the types. Rows that are in order already cost one pass.
+    fn sort(&mut self, rank: &[u16]) {
+        let rank = |kind: u16| rank.get(usize::from(kind)).copied().unwrap_or(u16::MAX);
+        let key = |row: usize| (self.user[row], self.item[row], rank(self.kind[row]));
+        if (1..self.len()).all(|row| key(row - 1) <= key(row)) {
+            return;
+        }
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        order.sort_unstable_by_key(|&row| key(row as usize));
+        fn reordered<T: Copy>(column: &mut Vec<T>, order: &[u32]) {
+            *column = order.iter().map(|&row| column[row as usize]).collect();
+        }
+        reordered(&mut self.user, &order);
+        reordered(&mut self.item, &order);
+        reordered(&mut self.kind, &order);
+        reordered(&mut self.value, &order);
+        reordered(&mut self.timestamp, &order);
+        reordered(&mut self.updated, &order);
+    }
+
     /// Keeps the rows for which `keep(user, item)` holds.
     pub fn retain(&mut self, keep: impl Fn(u32, u32) -> bool) {
         let mut kept = 0;
@@ -168,7 +189,19 @@ impl Table {
             true
         };
         store.scan_feedback(PAGE, visit).await?;
+        table.sort_rows();
         Ok(table)
+    }
+
+    /// Puts the rows in the order that does not depend on how they came.
+    pub(crate) fn sort_rows(&mut self) {
+        let mut by_name: Vec<u16> = (0..u16::try_from(self.types.len()).unwrap_or(u16::MAX)).collect();
+        by_name.sort_unstable_by_key(|&kind| self.types.id(u32::from(kind)));
+        let mut rank = vec![0; by_name.len()];
+        for (place, &kind) in by_name.iter().enumerate() {
+            rank[usize::from(kind)] = place as u16;
+        }
+        self.rows.sort(&rank);
     }
 
     /// Brings the table up to date with what `dirty` names.
@@ -193,6 +226,7 @@ impl Table {
             rows.sort_unstable_by(|a, b| (&a.user_id, &a.item_id).cmp(&(&b.user_id, &b.item_id)));
             rows.iter().for_each(|row| self.push_owned(row));
         }
+        self.sort_rows();
         Ok(())
     }
 

@@ -71,7 +71,8 @@ impl Signals {
                 if signal == Signal::Positive { weights(rows.kind[row], rows.value[row]) } else { 0.0 };
             pairs.push(Pair { user, item, signal, weight, updated: rows.updated[row] });
         }
-        pairs.sort_unstable_by_key(|pair| (pair.user, pair.item));
+        // Rows come in this order; the sort keeps equal ones in theirs, by type, so sums are the same every time.
+        pairs.sort_by_key(|pair| (pair.user, pair.item));
         pairs.dedup_by(|later, kept| {
             let same = later.user == kept.user && later.item == kept.item;
             if same {

@@ -3,7 +3,7 @@ use serde_json::Value;
 use smol_str::SmolStr;
 use ulex_domain::{Event, Feedback, FeedbackMode, Item, ItemId, UserId};
 use ulex_settings::from_toml;
-use ulex_storage::data::{DataStore as _, MemoryStore, Submission};
+use ulex_storage::data::{DataStore as _, FeedbackRow, MemoryStore, Submission};
 
 const USERS: u32 = 60;
 const ITEMS: u32 = 40;
@@ -82,6 +82,52 @@ async fn the_same_data_and_seed_give_the_same_bytes_and_any_bytes_read_back_the_
     assert!(first == bytes(), "two fits differ");
     let read = ModelSet::from_bytes(&first).unwrap();
     assert!(read.to_bytes().unwrap() == first, "reading and writing changes something");
+}
+
+/// The table again from rows in another order, types and all.
+fn rows_reversed(table: &Table) -> Table {
+    let mut other = Table {
+        users: table.users.clone(),
+        items: table.items.clone(),
+        user_texts: table.user_texts.clone(),
+        item_texts: table.item_texts.clone(),
+        ..Table::default()
+    };
+    for row in (0..table.rows.len()).rev() {
+        other.push(&FeedbackRow {
+            feedback_type: table.types.id(u32::from(table.rows.kind[row])),
+            user_id: table.users.id(table.rows.user[row]),
+            item_id: table.items.id(table.rows.item[row]),
+            value: f64::from(table.rows.value[row]),
+            timestamp: table.rows.timestamp[row],
+            updated: table.rows.updated[row],
+        });
+    }
+    other.sort_rows();
+    other
+}
+
+#[tokio::test]
+async fn what_is_learned_does_not_depend_on_the_order_in_which_a_store_gives_its_rows() {
+    let of_type = |kind: &'static str, value: f64| {
+        let kind = SmolStr::new(kind);
+        likes(0..USERS).into_iter().step_by(2).map(move |row| Feedback {
+            feedback_type: kind.clone(),
+            value,
+            ..row
+        })
+    };
+    let mut rows = likes(0..USERS);
+    rows.extend(of_type("like", 0.1));
+    rows.extend(of_type("buy", 0.7));
+    let settings = "[recommend.data_source]\npositive_feedback_types = ['star', 'like', 'buy']";
+    let table = table(rows).await;
+    let other = rows_reversed(&table);
+    assert_ne!(table.types.id(0), other.types.id(0), "the types are numbered differently");
+    let content = |table: &Table| run(table, settings, None).unwrap().set.manifest.content;
+    let digest = content(&table);
+    assert_eq!(digest.len(), 64);
+    assert_eq!(content(&other), digest);
 }
 
 #[tokio::test]

@@ -87,6 +87,29 @@ impl ModelSet {
     ///
     /// [`ModelSetError`] if two parts have the same name.
     pub fn to_bytes(&self) -> Result<Vec<u8>, ModelSetError> {
+        Ok(self.tensors().finish(KIND, &serde_json::to_value(self.description())?)?)
+    }
+
+    /// Digest of what was learned, without id, epoch, time and measurements: two cycles over the same data with the same
+    /// settings and seed have the same, whichever process ran them. Costs as much as [`ModelSet::to_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ModelSet::to_bytes`].
+    pub fn content_digest(&self) -> Result<String, ModelSetError> {
+        let mut description = self.description();
+        description.manifest = Manifest {
+            id: String::new(),
+            epoch: 0,
+            created_ms: 0,
+            content: String::new(),
+            metrics: Default::default(),
+            ..description.manifest
+        };
+        Ok(self.tensors().digest(KIND, &serde_json::to_value(description)?)?)
+    }
+
+    fn tensors(&self) -> SnapshotWriter {
         let mut writer = SnapshotWriter::default();
         write_dictionary(&mut writer, "users", &self.users);
         write_dictionary(&mut writer, "items", &self.items);
@@ -125,7 +148,7 @@ impl ModelSet {
             model.users.write("ranker.users", &mut writer);
             model.items.write("ranker.items", &mut writer);
         }
-        Ok(writer.finish(KIND, &serde_json::to_value(self.description())?)?)
+        writer
     }
 
     fn description(&self) -> Description {
