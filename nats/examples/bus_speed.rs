@@ -31,18 +31,16 @@ fn consumer(order: Order) -> ConsumerSpec {
         name: Cow::Borrowed("drain"),
         stream: Cow::Borrowed("SPEED"),
         filter: Cow::Borrowed("ulex.v1.*.event.*.*"),
-        to_all: None,
         order,
         max_ack_pending: 8192,
         ack_wait: Duration::from_secs(30),
-        partitions: 1,
     }
 }
 
 async fn throughput(retention: Retention, order: Order) -> f64 {
     let bus: Arc<dyn Transport> = Arc::new(InProcess::open(None).unwrap());
     bus.ensure_stream(&stream(retention)).await.unwrap();
-    let mut puller = bus.puller(&consumer(order), 0).await.unwrap();
+    let mut puller = bus.puller(&consumer(order)).await.unwrap();
     let payload = Bytes::from(vec![b'x'; 300]);
     let began = Instant::now();
     let mut done = 0;
@@ -70,7 +68,7 @@ async fn settle(pulled: Vec<Box<dyn ulex_nats::transport::RawDelivery>>) -> u32 
 async fn latency() -> (Duration, Duration) {
     let bus: Arc<dyn Transport> = Arc::new(InProcess::open(None).unwrap());
     bus.ensure_stream(&stream(Retention::Limits)).await.unwrap();
-    let mut puller = bus.puller(&consumer(Order::Partition), 0).await.unwrap();
+    let mut puller = bus.puller(&consumer(Order::Strict)).await.unwrap();
     let (back, mut heard) = tokio::sync::mpsc::channel(1);
     let waiter = tokio::spawn(async move {
         loop {
@@ -97,11 +95,7 @@ async fn latency() -> (Duration, Duration) {
 
 fn main() {
     let one = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    for (retention, order) in [
-        (Retention::Limits, Order::Partition),
-        (Retention::Limits, Order::Key),
-        (Retention::Recent, Order::Any),
-    ] {
+    for (retention, order) in [(Retention::Limits, Order::Strict), (Retention::Recent, Order::Any)] {
         let rate = one.block_on(throughput(retention, order));
         println!(
             "{retention:?}, {order:?}: {rate:.0} messages/s appended, pulled and acknowledged on one core"

@@ -179,18 +179,14 @@ impl Bus {
         self.transport.ensure_consumer(&self.own_consumer(spec)).await
     }
 
-    /// Binds to one partition of this tenant's durable consumer. `E` is what the payloads are; the subjects are
-    /// those of the specification.
+    /// Binds to this tenant's durable consumer. `P` is what the payloads are; the subjects are those of the
+    /// specification.
     ///
     /// # Errors
     ///
     /// As [`Bus::ensure_consumer`].
-    pub async fn puller<P: Payload>(
-        &self,
-        spec: &ConsumerSpec,
-        partition: u16,
-    ) -> Result<Puller<P>, BusError> {
-        let raw = self.transport.puller(&self.own_consumer(spec), partition).await?;
+    pub async fn puller<P: Payload>(&self, spec: &ConsumerSpec) -> Result<Puller<P>, BusError> {
+        let raw = self.transport.puller(&self.own_consumer(spec)).await?;
         Ok(Puller::new(raw))
     }
 
@@ -254,7 +250,6 @@ impl Bus {
         ConsumerSpec {
             name: format!("{}-{}", spec.name, self.tenant).into(),
             filter: own(&spec.filter).into(),
-            to_all: spec.to_all.as_deref().map(|filter| own(filter).into()),
             ..spec.clone()
         }
     }

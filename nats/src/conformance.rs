@@ -72,18 +72,16 @@ impl Place {
             name: self.name("consumer"),
             stream: self.name("STREAM"),
             filter: self.subject("event.*.*").into(),
-            to_all: None,
             order,
             max_ack_pending: 100,
             ack_wait: Duration::from_secs(30),
-            partitions: 1,
         }
     }
 
-    /// A stream, a consumer with this definition, and a puller of its first partition.
+    /// A stream, a consumer with this definition, and a puller of it.
     pub(crate) async fn drained(&self, retention: Retention, spec: &ConsumerSpec) -> Box<dyn RawPuller> {
         self.bus.ensure_stream(&self.stream_spec(retention)).await.unwrap();
-        self.bus.puller(spec, 0).await.unwrap()
+        self.bus.puller(spec).await.unwrap()
     }
 
     /// Appends events of one kind, each `(key, body)`.
@@ -152,7 +150,8 @@ macro_rules! bus_conformance {
             a_work_queue_keeps_the_newest_of_a_subject,
             a_job_that_is_asked_for_again_while_it_is_done_is_done_again,
             removed_and_purged_messages_are_gone,
-            a_stream_can_be_defined_again
+            a_stream_can_be_defined_again,
+            a_log_keeps_its_name_and_another_has_another
         );
         $crate::bus_conformance!(@group $test, $open, consumers:
             what_was_appended_before_the_consumer_existed_is_delivered,
@@ -169,13 +168,10 @@ macro_rules! bus_conformance {
             an_impossible_consumer_is_refused
         );
         $crate::bus_conformance!(@group $test, $open, order:
-            a_later_message_of_a_key_does_not_overtake,
-            other_keys_do_not_wait,
+            a_later_message_does_not_overtake,
             with_strict_order_nothing_overtakes,
-            a_partition_has_one_puller_at_a_time,
-            what_a_lost_puller_held_comes_first,
-            a_key_stays_in_its_partition,
-            some_subjects_go_to_every_partition
+            there_is_one_puller_at_a_time,
+            what_a_lost_puller_held_comes_first
         );
         $crate::bus_conformance!(@group $test, $open, buckets:
             a_value_is_what_was_written_last,

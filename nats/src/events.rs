@@ -5,22 +5,16 @@
 //! | [`EventEnvelope`] | `event.<user, item or feedback>.<token>`, stream `EVENTS` | REST gateway, publishers | ingest | at least once, in order; effect exactly once |
 //! | [`Receipt`] | an address of the publisher's inbox | ingest | whoever appended with a receipt address | at most once |
 //!
-//! # Order with several partitions
-//! A deployment in one process drains `EVENTS` with one partition: one ingester, strictly in stream order, and nothing
-//! below is needed. With several partitions ([`crate::topology::EVENT_PARTITIONS`]) this is how events about one user,
-//! and events about one item, still take effect in stream order:
+//! # Order
+//! `EVENTS` is drained strictly in stream order by one ingester at a time; the others stand by and one of them takes over.
+//! So events about one user, and events about one item, take effect in stream order, and so does an event about both. Several
+//! drains side by side could not promise that without remembering every mention of an item; one that applies thousands
+//! of rows in a transaction keeps up with the store.
 //!
-//! 1. Each partition is drained strictly in order ([`crate::transport::Order::Partition`]), by one ingester at a time.
-//! 2. A user belongs to the partition of its token ([`crate::partition_of`] of [`Token::of_id`]). All that a partition
-//!    ever writes about feedback and user rows is of its own users. The gateway splits a body with users of several
-//!    partitions into one event per partition, on [`Token::of_partition`]. So user order is partition order.
-//! 3. Events on `event.item.*` go to every partition ([`crate::transport::ConsumerSpec::to_all`]), each copy in the
-//!    partition's order. The partition of an item's token writes the item's row; for a deletion, every partition removes
-//!    the feedback that its own users gave to the item. So for each pair of user and item, order is partition order.
-//! 4. What is left is the row of an item that feedback creates bare, from the user's partition. The stream position
-//!    decides there: item rows keep the position of their last full write and the highest position of feedback that
-//!    named them; deletions leave their position behind for as long as `EVENTS` keeps messages. Feedback older than the
-//!    deletion creates nothing; a deletion older than feedback that named the item leaves it bare instead of absent.
+//! # Exactly once
+//! Delivery is at least once. The store remembers, in the transaction that applies events, up to which position of which
+//! log it has come ([`crate::transport::StreamState::log`]); what is delivered again, or late by an ingester that was
+//! taken for dead, has no effect. An event with an id has none either if the id was seen before, wherever it stands.
 
 use serde::{Deserialize, Serialize};
 use ulex_domain::{Event as DomainEvent, EventId};

@@ -14,7 +14,7 @@ mod core;
 mod files;
 mod journal;
 mod objects;
-mod partition;
+mod queue;
 mod stream;
 
 use std::collections::HashMap;
@@ -202,6 +202,11 @@ impl Transport for InProcess {
         Ok(Box::new(self.core.subscribe(filter, queue).ok_or(BusError::Closed)?))
     }
 
+    fn max_payload(&self) -> usize {
+        // Nothing is copied or sent; a message has to fit into a stream.
+        usize::try_from(self.options.stream_bytes / 4).unwrap_or(usize::MAX)
+    }
+
     fn inbox(&self) -> String {
         format!("_INBOX.{}", uuid::Uuid::new_v4().simple())
     }
@@ -267,8 +272,8 @@ impl Transport for InProcess {
         self.stream(&spec.stream)?.ensure_consumer(spec).map(drop)
     }
 
-    async fn puller(&self, spec: &ConsumerSpec, partition: u16) -> Result<Box<dyn RawPuller>, BusError> {
-        let seat = self.stream(&spec.stream)?.seat(spec, partition)?;
+    async fn puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError> {
+        let seat = self.stream(&spec.stream)?.seat(spec)?;
         Ok(Box::new(Pulling { seat: Arc::new(seat) }))
     }
 
@@ -324,7 +329,7 @@ impl RawReader for Reading {
     }
 }
 
-/// A puller; dropping it lets another have the partition.
+/// A puller; dropping it lets another take over.
 struct Pulling {
     seat: Arc<Seat>,
 }

@@ -23,4 +23,4 @@ pub mod transport;
 pub use bus::Bus;
 pub use error::{BusError, Cause};
 pub use in_process::{InProcess, InProcessOptions};
-pub use subject::{Event, Payload, ROOT, Request, Token, TokenError, covers, overlap, partition_of};
+pub use subject::{Event, Payload, ROOT, Request, Token, TokenError, covers, overlap};

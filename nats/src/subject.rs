@@ -91,29 +91,11 @@ impl Token {
         Self((0..13).map(letter).collect())
     }
 
-    /// A token that falls into `partition` of `partitions`, for messages about many users of that partition.
-    #[must_use]
-    pub fn of_partition(partition: u16, partitions: u16) -> Self {
-        let wanted = partition % partitions.max(1);
-        let candidates = (0_u32..).map(|number| format!("batch-{number}"));
-        let mut matching = candidates.filter(|token| partition_of(token, partitions) == wanted);
-        Self(matching.next().expect("the hash reaches every partition and the numbers do not end"))
-    }
-
     /// The token as it stands in the subject.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// The partition of a token: FNV-1a with 32 bits, modulo `partitions`, which is what the function `partition` of
-/// NATS subject mappings computes.
-#[must_use]
-pub fn partition_of(token: &str, partitions: u16) -> u16 {
-    let hash =
-        token.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    (hash % u32::from(partitions.max(1))) as u16
 }
 
 /// FNV-1a with 64 bits.
@@ -219,7 +201,6 @@ mod tests {
     fn hashes_are_those_of_the_published_test_vectors() {
         assert_eq!(fnv1a_64(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a_64(b"foobar"), 0x8594_4171_f739_67e8);
-        assert_eq!(partition_of("foobar", u16::MAX), (0xbf9c_f968_u32 % 65_535) as u16);
     }
 
     #[test]
@@ -227,16 +208,6 @@ mod tests {
         // Python: base64.b32encode(bytes.fromhex("85944171f73967e8")).decode().lower().rstrip("=")
         assert_eq!(Token::of_id("foobar").as_str(), "qwkec4pxhft6q");
         assert_eq!(Token::of_id("").as_str().len(), 13);
-    }
-
-    #[test]
-    fn every_partition_has_a_token_of_its_own() {
-        for partitions in [1, 2, 8, 64] {
-            for partition in 0..partitions {
-                let token = Token::of_partition(partition, partitions);
-                assert_eq!(partition_of(token.as_str(), partitions), partition);
-            }
-        }
     }
 
     #[test]

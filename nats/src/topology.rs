@@ -93,34 +93,24 @@ pub const JOBS: StreamSpec = StreamSpec {
 /// Every stream.
 pub const STREAMS: [StreamSpec; 4] = [EVENTS, CHANGES, DEAD, JOBS];
 
-/// Partitions of `EVENTS` in a cluster. In one process: 1.
-pub const EVENT_PARTITIONS: u16 = 8;
-
-/// Drains `EVENTS` into the store, see [`crate::events`] for what the number of partitions means.
-#[must_use]
-pub const fn ingest(partitions: u16) -> ConsumerSpec {
-    ConsumerSpec {
-        name: name("ingest"),
-        stream: name("EVENTS"),
-        filter: name("ulex.v1.*.event.*.*"),
-        to_all: Some(name("ulex.v1.*.event.item.*")),
-        order: Order::Partition,
-        max_ack_pending: 8192,
-        ack_wait: Duration::from_secs(30),
-        partitions,
-    }
-}
+/// Drains `EVENTS` into the store, strictly in order; one ingester at a time, see [`crate::events`].
+pub const INGEST: ConsumerSpec = ConsumerSpec {
+    name: name("ingest"),
+    stream: name("EVENTS"),
+    filter: name("ulex.v1.*.event.*.*"),
+    order: Order::Strict,
+    max_ack_pending: 8192,
+    ack_wait: Duration::from_secs(30),
+};
 
 /// Drains `JOBS`; any number of workers.
 pub const REFRESH: ConsumerSpec = ConsumerSpec {
     name: name("refresh"),
     stream: name("JOBS"),
     filter: name("ulex.v1.*.job.refresh.*"),
-    to_all: None,
     order: Order::Any,
     max_ack_pending: 4096,
     ack_wait: Duration::from_secs(30),
-    partitions: 1,
 };
 
 /// Heartbeats: [`Heartbeat`].
@@ -164,21 +154,17 @@ pub fn buckets(meta_timeout: Duration) -> [(BucketSpec, &'static str); 6] {
     ]
 }
 
-/// Brings the bus to this definition; called by every process at start, with the same `meta_timeout` and the same
-/// number of `event_partitions` in the whole cluster. Safe to repeat.
+/// Brings the bus to this definition; called by every process at start, with the same `meta_timeout` in the whole
+/// cluster. Safe to repeat.
 ///
 /// # Errors
 ///
 /// [`BusError::Refused`] if the bus cannot fulfil a definition, [`BusError::Transport`] if it cannot be reached.
-pub async fn ensure_topology(
-    bus: &Bus,
-    meta_timeout: Duration,
-    event_partitions: u16,
-) -> Result<(), BusError> {
+pub async fn ensure_topology(bus: &Bus, meta_timeout: Duration) -> Result<(), BusError> {
     for stream in &STREAMS {
         bus.ensure_stream(stream).await?;
     }
-    bus.ensure_consumer(&ingest(event_partitions)).await?;
+    bus.ensure_consumer(&INGEST).await?;
     bus.ensure_consumer(&REFRESH).await?;
     bus.bucket::<Heartbeat>(&members(meta_timeout)).await?;
     bus.bucket::<LeaseRecord>(&leases(meta_timeout)).await?;
@@ -206,16 +192,12 @@ pub fn page() -> String {
         let (size, dedup) = (max_bytes >> 20, duration(dedup));
         let _ = writeln!(page, "| `{name}` | `{subjects}` | {retention:?} | {size} MiB | {age} | {dedup} |");
     }
-    page.push_str("\n| consumer | of | order | partitions | in flight | redelivery | to every partition |\n");
-    page.push_str("|---|---|---|---|---|---|---|\n");
-    for consumer in [ingest(EVENT_PARTITIONS), REFRESH] {
-        let ConsumerSpec { name, filter, to_all, order, max_ack_pending, ack_wait, partitions, .. } =
-            consumer;
-        let (wait, to_all) = (duration(ack_wait), to_all.map_or("-".to_owned(), |all| format!("`{all}`")));
-        let _ = writeln!(
-            page,
-            "| `{name}` | `{filter}` | {order:?} | {partitions} | {max_ack_pending} | {wait} | {to_all} |"
-        );
+    page.push_str("\n| consumer | of | order | in flight | redelivery |\n");
+    page.push_str("|---|---|---|---|---|\n");
+    for consumer in [INGEST, REFRESH] {
+        let ConsumerSpec { name, filter, order, max_ack_pending, ack_wait, .. } = consumer;
+        let wait = duration(ack_wait);
+        let _ = writeln!(page, "| `{name}` | `{filter}` | {order:?} | {max_ack_pending} | {wait} |");
     }
     page.push_str("\nTimes below are for a meta timeout of 10 s.\n\n");
     page.push_str("| bucket | values | kept per key | vanish after | durable |\n|---|---|---|---|---|\n");

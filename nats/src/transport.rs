@@ -96,8 +96,10 @@ pub struct StreamSpec {
 }
 
 /// What a stream holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamState {
+    /// Which log this is: another stream of the same name, begun anew, is another log. Positions of one log only grow.
+    pub log: String,
     /// Messages in it.
     pub messages: u64,
     /// Their size.
@@ -110,19 +112,16 @@ pub struct StreamState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Strictly in stream order: while a message is not settled, later ones come only in the same pull. One puller
-    /// at a time per partition.
-    Partition,
-    /// The same, for messages with the same last subject token; a message that has to wait does not hold up other
-    /// keys. One puller at a time per partition.
-    Key,
-    /// No order; any number of pullers share the work. One partition.
+    /// at a time; others stand by.
+    Strict,
+    /// No order; any number of pullers share the work.
     Any,
 }
 
 /// A durable pull consumer, as `topology` declares it. A new one starts with the oldest message there is.
 ///
-/// Whoever settles the messages of one pull goes by their order: after a `nak`, the later ones that must not
-/// overtake (of the partition, of the key) get a `nak` as well.
+/// With [`Order::Strict`], whoever settles the messages of one pull goes by their order: after a `nak`, the later ones
+/// get a `nak` as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerSpec {
     /// Durable name; pullers of the same name share the work.
@@ -131,19 +130,15 @@ pub struct ConsumerSpec {
     pub stream: Name,
     /// Only these subjects.
     pub filter: Name,
-    /// Of these, the subjects of which every partition gets its own copy, in its order.
-    pub to_all: Option<Name>,
     /// Which message may overtake which.
     pub order: Order,
-    /// Unacknowledged deliveries in flight at most, per partition.
+    /// Unacknowledged deliveries in flight at most.
     pub max_ack_pending: usize,
     /// A delivery that is neither settled nor extended in this time is delivered again.
     pub ack_wait: Duration,
-    /// Number of partitions (>= 1). The partition of a message is [`crate::partition_of`] its last subject token.
-    pub partitions: u16,
 }
 
-/// What a consumer still has before it, over all partitions.
+/// What a consumer still has before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Never delivered, or waiting to be delivered again.
@@ -252,7 +247,7 @@ pub trait RawDelivery: Send + Sync {
     async fn term(&self) -> Result<(), BusError>;
 }
 
-/// A pull consumer bound to one partition.
+/// A pull consumer.
 #[async_trait]
 pub trait RawPuller: Send {
     /// Waits for at least one message, at most `wait`, and returns up to `max` that are there. Dropping the future
@@ -328,6 +323,8 @@ pub trait Transport: Send + Sync + 'static {
         filter: &str,
         queue: Option<&str>,
     ) -> Result<Box<dyn RawSubscription>, BusError>;
+    /// Most bytes of one message, headers included.
+    fn max_payload(&self) -> usize;
     /// A new subject that nobody else listens to, for receipts. Subjects below it are the caller's, too.
     fn inbox(&self) -> String;
     /// Creates the stream, or brings it to this definition.
@@ -350,10 +347,9 @@ pub trait Transport: Send + Sync + 'static {
     ) -> Result<Box<dyn RawReader>, BusError>;
     /// Creates the durable consumer, or brings it to this definition. From then on its messages wait for it.
     async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), BusError>;
-    /// Binds to one partition of a durable consumer, creating it if need be. Unless the order is [`Order::Any`]:
-    /// while another puller holds the partition its pulls return nothing, and it takes over soon after that one is
-    /// dropped.
-    async fn puller(&self, spec: &ConsumerSpec, partition: u16) -> Result<Box<dyn RawPuller>, BusError>;
+    /// Binds to a durable consumer, creating it if need be. With [`Order::Strict`]: while another puller has it, pulls
+    /// return nothing, and this one takes over soon after that one is dropped or lost.
+    async fn puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError>;
     /// What the consumer has before it.
     async fn backlog(&self, spec: &ConsumerSpec) -> Result<Backlog, BusError>;
     /// Opens a bucket, creating it or bringing it to this definition.

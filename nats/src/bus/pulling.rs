@@ -7,7 +7,7 @@ use super::{Of, decode};
 use crate::transport::{Message, RECEIPT_HEADER, RawDelivery, RawPuller, RawReader};
 use crate::{BusError, Payload};
 
-/// Drains one partition of a durable consumer.
+/// Drains a durable consumer.
 pub struct Puller<P> {
     raw: Box<dyn RawPuller>,
     payload: Of<P>,

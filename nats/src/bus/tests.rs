@@ -20,7 +20,7 @@ fn transport() -> Arc<dyn Transport> {
 
 async fn bus() -> Bus {
     let bus = Bus::new(transport(), TenantId::default());
-    ensure_topology(&bus, META_TIMEOUT, 1).await.unwrap();
+    ensure_topology(&bus, META_TIMEOUT).await.unwrap();
     bus
 }
 
@@ -85,7 +85,7 @@ async fn a_receipt_finds_whoever_waits_for_it() {
     let bus = bus().await;
     let mut inbox = bus.inbox::<Receipt>().await.unwrap();
     let addresses = inbox.addresses();
-    let mut ingest = bus.puller::<EventEnvelope>(&topology::ingest(1), 0).await.unwrap();
+    let mut ingest = bus.puller::<EventEnvelope>(&topology::INGEST).await.unwrap();
     for number in [7, 8] {
         let receipt_to = Some(addresses.address(number));
         let options = AppendOptions { receipt_to, ..AppendOptions::default() };
@@ -105,7 +105,7 @@ async fn a_receipt_finds_whoever_waits_for_it() {
 #[tokio::test(start_paused = true)]
 async fn a_burst_of_jobs_for_one_user_is_one_job() {
     let bus = bus().await;
-    let mut worker = bus.puller::<RefreshJob>(&topology::REFRESH, 0).await.unwrap();
+    let mut worker = bus.puller::<RefreshJob>(&topology::REFRESH).await.unwrap();
     for user in ["a", "b", "a", "a"] {
         bus.append(&job(user), AppendOptions::default()).await.unwrap();
     }
@@ -121,14 +121,14 @@ async fn tenants_do_not_see_each_other() {
     let own = |name: &str| Bus::new(Arc::clone(&transport), TenantId::new(name).unwrap());
     let (one, two) = (own("one"), own("two"));
     for bus in [&one, &two] {
-        ensure_topology(bus, META_TIMEOUT, 1).await.unwrap();
+        ensure_topology(bus, META_TIMEOUT).await.unwrap();
     }
     let mut heard_by_two = two.subscribe::<EventEnvelope>(None).await.unwrap();
     one.append(&deletion("u"), AppendOptions::default()).await.unwrap();
     two.append(&deletion("v"), AppendOptions::default()).await.unwrap();
     assert_eq!(heard_by_two.next().await.unwrap().unwrap().body, deletion("v"));
     for (bus, expected) in [(&one, "u"), (&two, "v")] {
-        let mut ingest = bus.puller::<EventEnvelope>(&topology::ingest(1), 0).await.unwrap();
+        let mut ingest = bus.puller::<EventEnvelope>(&topology::INGEST).await.unwrap();
         let pulled = ingest.pull(9, LONG).await.unwrap();
         assert_eq!(
             pulled.iter().map(|one| one.body().unwrap()).collect::<Vec<_>>(),
@@ -170,6 +170,6 @@ async fn a_value_nobody_can_read_is_reported_and_the_others_are_there() {
 async fn a_second_process_with_another_meta_timeout_redefines_the_topology() {
     let bus = bus().await;
     for seconds in [10, 20, 20] {
-        ensure_topology(&bus, Duration::from_secs(seconds), 1).await.unwrap();
+        ensure_topology(&bus, Duration::from_secs(seconds)).await.unwrap();
     }
 }

@@ -11,7 +11,7 @@ use crate::transport::{ConsumerSpec, Order, Retention, Transport};
 
 /// A place for messages that come back soon.
 fn impatient(place: &Place) -> ConsumerSpec {
-    ConsumerSpec { ack_wait: Duration::from_millis(300), ..place.consumer_spec(Order::Key) }
+    ConsumerSpec { ack_wait: Duration::from_millis(300), ..place.consumer_spec(Order::Strict) }
 }
 
 /// The consumer begins with the oldest message.
@@ -19,7 +19,7 @@ pub async fn what_was_appended_before_the_consumer_existed_is_delivered(bus: Arc
     let place = Place::new(bus);
     place.bus.ensure_stream(&place.stream_spec(Retention::Limits)).await.unwrap();
     place.append(&[("a", "1"), ("b", "2")]).await;
-    let mut puller = place.bus.puller(&place.consumer_spec(Order::Key), 0).await.unwrap();
+    let mut puller = place.bus.puller(&place.consumer_spec(Order::Strict)).await.unwrap();
     let pulled = pull(&mut puller, 2).await;
     assert_eq!(bodies(&pulled), vec!["1", "2"]);
     assert_eq!((pulled[1].sequence(), pulled[1].attempt()), (2, 1));
@@ -29,7 +29,7 @@ pub async fn what_was_appended_before_the_consumer_existed_is_delivered(bus: Arc
 /// And one with nothing to do returns in its time.
 pub async fn a_waiting_puller_wakes_up(bus: Arc<dyn Transport>) {
     let place = Place::new(bus);
-    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Key)).await;
+    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Strict)).await;
     assert!(puller.pull(1, Duration::from_millis(20)).await.unwrap().is_empty());
     let appending = async {
         tokio::task::yield_now().await;
@@ -53,7 +53,7 @@ pub async fn an_acknowledged_message_does_not_come_back(bus: Arc<dyn Transport>)
     sleep(spec.ack_wait * 2).await;
     drop(puller);
     place.append(&[("a", "3")]).await;
-    let mut puller = place.bus.puller(&spec, 0).await.unwrap();
+    let mut puller = place.bus.puller(&spec).await.unwrap();
     assert_eq!(bodies(&pull(&mut puller, 1).await), vec!["3"]);
 }
 
@@ -61,7 +61,7 @@ pub async fn an_acknowledged_message_does_not_come_back(bus: Arc<dyn Transport>)
 pub async fn a_rejected_message_comes_back_after_its_delay(bus: Arc<dyn Transport>) {
     const DELAY: Duration = Duration::from_millis(200);
     let place = Place::new(bus);
-    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Key)).await;
+    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Strict)).await;
     place.append(&[("a", "1")]).await;
     let rejected_at = Instant::now();
     pull(&mut puller, 1).await[0].nak(DELAY).await.unwrap();
@@ -135,7 +135,7 @@ pub async fn pullers_without_order_share_the_work(bus: Arc<dyn Transport>) {
     let place = Place::new(bus);
     let spec = place.consumer_spec(Order::Any);
     let mut first = place.drained(Retention::WorkQueue, &spec).await;
-    let mut second = place.bus.puller(&spec, 0).await.unwrap();
+    let mut second = place.bus.puller(&spec).await.unwrap();
     place.append(&[("a", "1"), ("b", "2"), ("c", "3")]).await;
     let mut all = bodies(&pull(&mut first, 1).await);
     all.extend(bodies(&pull(&mut second, 1).await));
@@ -169,7 +169,7 @@ pub async fn the_backlog_is_what_is_left(bus: Arc<dyn Transport>) {
 /// With other limits, without losing its place.
 pub async fn a_consumer_can_be_defined_again(bus: Arc<dyn Transport>) {
     let place = Place::new(bus);
-    let mut spec = place.consumer_spec(Order::Key);
+    let mut spec = place.consumer_spec(Order::Strict);
     let mut puller = place.drained(Retention::Limits, &spec).await;
     place.append(&[("a", "1"), ("b", "2")]).await;
     pull(&mut puller, 1).await[0].ack().await.unwrap();
@@ -187,13 +187,7 @@ pub async fn an_impossible_consumer_is_refused(bus: Arc<dyn Transport>) {
     let outcome = place.bus.ensure_consumer(&spec).await;
     assert!(matches!(outcome, Err(BusError::NoStream { .. })), "{outcome:?}");
     place.bus.ensure_stream(&place.stream_spec(Retention::Limits)).await.unwrap();
-    for impossible in [
-        ConsumerSpec { partitions: 2, ..spec.clone() },
-        ConsumerSpec { partitions: 0, ..spec.clone() },
-        ConsumerSpec { max_ack_pending: 0, ..spec.clone() },
-    ] {
-        let outcome = place.bus.ensure_consumer(&impossible).await;
-        assert!(matches!(outcome, Err(BusError::Refused { .. })), "{outcome:?}");
-    }
-    assert!(place.bus.puller(&spec, 1).await.is_err(), "there is only partition 0");
+    let impossible = ConsumerSpec { max_ack_pending: 0, ..spec };
+    let outcome = place.bus.ensure_consumer(&impossible).await;
+    assert!(matches!(outcome, Err(BusError::Refused { .. })), "{outcome:?}");
 }

@@ -96,7 +96,7 @@ pub async fn a_reader_waits_for_what_is_appended(bus: Arc<dyn Transport>) {
 /// And then forgets what everybody is done with.
 pub async fn a_full_stream_refuses_until_its_consumers_are_done(bus: Arc<dyn Transport>) {
     let place = Place::new(bus);
-    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Partition)).await;
+    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Strict)).await;
     let body = "x".repeat(60_000);
     let mut appended = 0;
     let refused = loop {
@@ -160,7 +160,7 @@ pub async fn a_job_that_is_asked_for_again_while_it_is_done_is_done_again(bus: A
 /// For consumers and readers.
 pub async fn removed_and_purged_messages_are_gone(bus: Arc<dyn Transport>) {
     let place = Place::new(bus);
-    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Partition)).await;
+    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Strict)).await;
     place.append(&[("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("a", "5")]).await;
     let stream = place.name("STREAM");
     assert!(place.bus.remove(&stream, 2).await.unwrap());
@@ -185,4 +185,18 @@ pub async fn a_stream_can_be_defined_again(bus: Arc<dyn Transport>) {
     spec.max_age = Some(Duration::from_secs(3600));
     place.bus.ensure_stream(&spec).await.unwrap();
     assert_eq!(place.bus.stream_state(&spec.name).await.unwrap().messages, 1);
+}
+
+/// So that what was applied of one is not taken for what was applied of the other.
+pub async fn a_log_keeps_its_name_and_another_has_another(bus: Arc<dyn Transport>) {
+    let (place, other) = (Place::new(Arc::clone(&bus)), Place::new(bus));
+    for place in [&place, &other] {
+        place.bus.ensure_stream(&place.stream_spec(Retention::Limits)).await.unwrap();
+    }
+    let before = place.bus.stream_state(&place.name("STREAM")).await.unwrap().log;
+    place.append(&[("a", "1")]).await;
+    place.bus.ensure_stream(&place.stream_spec(Retention::Limits)).await.unwrap();
+    assert_eq!(place.bus.stream_state(&place.name("STREAM")).await.unwrap().log, before);
+    assert_ne!(other.bus.stream_state(&other.name("STREAM")).await.unwrap().log, before);
+    assert!(place.bus.max_payload() >= 1 << 20, "{}", place.bus.max_payload());
 }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::consumer::{Consumer, Kept, Slot};
-use super::partition::{Limits, Partition};
+use super::queue::{Limits, Queue};
 use crate::BusError;
 use crate::subject::{covers, fnv1a_64, last_token};
 use crate::transport::{
@@ -40,6 +40,8 @@ struct State {
 /// See the module.
 pub(super) struct Stream {
     pub(super) name: String,
+    /// Messages do not survive, so every start begins another log.
+    log: String,
     state: Mutex<State>,
     appended: Notify,
     max_bytes: u64,
@@ -51,12 +53,11 @@ pub(super) struct Seat {
     pub(super) stream: Arc<Stream>,
     consumer: usize,
     generation: u64,
-    partition: usize,
     puller: u64,
     pub(super) notify: Arc<Notify>,
 }
 
-/// What a look at a partition gave.
+/// What a look at a queue gave.
 pub(super) struct Look {
     pub(super) taken: Vec<(Arc<Kept>, u64)>,
     /// When to look again if nothing is heard before.
@@ -80,7 +81,8 @@ impl Stream {
             last_pull: 0,
             closed: false,
         };
-        Self { name, state: Mutex::new(state), appended: Notify::new(), max_bytes }
+        let log = format!("{name}-{}", uuid::Uuid::now_v7().simple());
+        Self { name, log, state: Mutex::new(state), appended: Notify::new(), max_bytes }
     }
 
     pub(super) fn redefine(&self, spec: StreamSpec) {
@@ -119,7 +121,12 @@ impl Stream {
     pub(super) fn state(&self, now: Instant) -> StreamState {
         let mut state = self.state.lock();
         state.forget_the_old(now);
-        StreamState { messages: state.slots.len() as u64, bytes: state.bytes, last_sequence: state.last }
+        StreamState {
+            log: self.log.clone(),
+            messages: state.slots.len() as u64,
+            bytes: state.bytes,
+            last_sequence: state.last,
+        }
     }
 
     pub(super) fn remove(&self, sequence: u64, now: Instant) -> bool {
@@ -138,11 +145,8 @@ impl Stream {
         let refused = |reason: &str| {
             Err(BusError::Refused { name: spec.name.clone().into_owned(), reason: reason.to_owned() })
         };
-        if spec.partitions == 0 || spec.max_ack_pending == 0 {
-            return refused("partitions and max_ack_pending must be at least 1");
-        }
-        if spec.order == Order::Any && spec.partitions > 1 {
-            return refused("a consumer without order has one partition");
+        if spec.max_ack_pending == 0 {
+            return refused("max_ack_pending must be at least 1");
         }
         let mut state = self.state.lock();
         if state.closed {
@@ -151,18 +155,14 @@ impl Stream {
         Ok(state.ensure_consumer(spec))
     }
 
-    pub(super) fn seat(self: &Arc<Self>, spec: &ConsumerSpec, partition: u16) -> Result<Seat, BusError> {
-        if partition >= spec.partitions {
-            let reason = format!("partition {partition} of {}", spec.partitions);
-            return Err(BusError::Refused { name: spec.name.clone().into_owned(), reason });
-        }
+    pub(super) fn seat(self: &Arc<Self>, spec: &ConsumerSpec) -> Result<Seat, BusError> {
         let consumer = self.ensure_consumer(spec)?;
         let mut state = self.state.lock();
         state.last_puller += 1;
-        let (puller, partition) = (state.last_puller, usize::from(partition));
+        let puller = state.last_puller;
         let Consumer { generation, notify, .. } = &state.consumers[consumer];
-        let (generation, notify) = (*generation, Arc::clone(&notify[partition]));
-        Ok(Seat { stream: Arc::clone(self), consumer, generation, partition, puller, notify })
+        let (generation, notify) = (*generation, Arc::clone(notify));
+        Ok(Seat { stream: Arc::clone(self), consumer, generation, puller, notify })
     }
 
     pub(super) fn backlog(&self, name: &str) -> Backlog {
@@ -170,9 +170,7 @@ impl Stream {
         let Some(consumer) = state.consumers.iter().find(|consumer| consumer.spec.name == name) else {
             return Backlog::default();
         };
-        let waiting: usize = consumer.partitions.iter().map(Partition::waiting).sum();
-        let in_flight: usize = consumer.partitions.iter().map(Partition::in_flight).sum();
-        Backlog { waiting: waiting as u64, in_flight: in_flight as u64 }
+        Backlog { waiting: consumer.queue.waiting() as u64, in_flight: consumer.queue.in_flight() as u64 }
     }
 
     /// Where a reader begins.
@@ -232,9 +230,7 @@ impl Stream {
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        for notify in state.consumers.iter().flat_map(|consumer| &consumer.notify) {
-            notify.notify_waiters();
-        }
+        state.consumers.iter().for_each(|consumer| consumer.notify.notify_waiters());
         self.appended.notify_waiters();
     }
 }
@@ -250,35 +246,34 @@ impl Seat {
         state.last_pull += 1;
         let pull = state.last_pull;
         let State { slots, consumers, .. } = &mut *state;
-        let Some(partition) = self.partition_of(consumers) else {
+        let Some(queue) = self.queue_of(consumers) else {
             return Ok(Look { taken: Vec::new(), next: None });
         };
-        if *partition.holder.get_or_insert(self.puller) != self.puller {
+        if *queue.holder.get_or_insert(self.puller) != self.puller {
             return Ok(Look { taken: Vec::new(), next: None });
         }
-        let taken = partition.take(pull, max, now, |sequence| slots.contains_key(&sequence));
+        let taken = queue.take(pull, max, now, |sequence| slots.contains_key(&sequence));
         let found =
             taken.iter().filter_map(|one| Some((Arc::clone(&slots.get(&one.sequence)?.kept), one.attempt)));
-        Ok(Look { taken: found.collect(), next: partition.next_event() })
+        Ok(Look { taken: found.collect(), next: queue.next_event() })
     }
 
-    fn partition_of<'a>(&self, consumers: &'a mut [Consumer]) -> Option<&'a mut Partition> {
+    fn queue_of<'a>(&self, consumers: &'a mut [Consumer]) -> Option<&'a mut Queue> {
         let consumer = consumers.get_mut(self.consumer).filter(|one| one.generation == self.generation)?;
         let shared = consumer.spec.order == Order::Any;
-        let partition = consumer.partitions.get_mut(self.partition)?;
         if shared {
-            partition.holder = Some(self.puller);
+            consumer.queue.holder = Some(self.puller);
         }
-        Some(partition)
+        Some(&mut consumer.queue)
     }
 
-    /// Lets another puller have the partition.
+    /// Lets another puller have the queue.
     pub(super) fn leave(&self) {
         let mut state = self.stream.state.lock();
-        if let Some(partition) = self.partition_of(&mut state.consumers)
-            && partition.holder == Some(self.puller)
+        if let Some(queue) = self.queue_of(&mut state.consumers)
+            && queue.holder == Some(self.puller)
         {
-            partition.holder = None;
+            queue.holder = None;
         }
         drop(state);
         self.notify.notify_waiters();
@@ -286,9 +281,9 @@ impl Seat {
 
     pub(super) fn settle(&self, kept: &Kept, now: Instant) {
         let mut state = self.stream.state.lock();
-        let Some(partition) = self.partition_of(&mut state.consumers) else { return };
-        let owed = partition.settle(kept.sequence, kept.key, now);
-        let wake = partition.has_ready();
+        let Some(queue) = self.queue_of(&mut state.consumers) else { return };
+        let owed = queue.settle(kept.sequence, kept.key, now);
+        let wake = queue.has_ready();
         if owed {
             state.one_is_done(kept.sequence, now);
         }
@@ -300,8 +295,8 @@ impl Seat {
 
     pub(super) fn nak(&self, kept: &Kept, attempt: u64, delay: Duration, now: Instant) {
         let mut state = self.stream.state.lock();
-        if let Some(partition) = self.partition_of(&mut state.consumers) {
-            partition.nak(kept.sequence, attempt, delay, now);
+        if let Some(queue) = self.queue_of(&mut state.consumers) {
+            queue.nak(kept.sequence, attempt, delay, now);
         }
         drop(state);
         // Also for a delay: whoever waits has to wait for another moment now.
@@ -310,8 +305,8 @@ impl Seat {
 
     pub(super) fn extend(&self, kept: &Kept, attempt: u64, now: Instant) {
         let mut state = self.stream.state.lock();
-        if let Some(partition) = self.partition_of(&mut state.consumers) {
-            partition.extend(kept.sequence, attempt, now);
+        if let Some(queue) = self.queue_of(&mut state.consumers) {
+            queue.extend(kept.sequence, attempt, now);
         }
     }
 }
@@ -369,9 +364,9 @@ impl State {
         let (sequence, key) = (self.last, fnv1a_64(last_token(&message.subject).as_bytes()));
         let mut owed = 0;
         for consumer in &mut self.consumers {
-            for partition in consumer.route(&message) {
-                consumer.partitions[partition].push(sequence, key);
-                consumer.notify[partition].notify_waiters();
+            if consumer.wants(&message) {
+                consumer.queue.push(sequence, key);
+                consumer.notify.notify_waiters();
                 owed += 1;
             }
         }
@@ -399,7 +394,7 @@ impl State {
         true
     }
 
-    /// One partition of one consumer is done with a message.
+    /// One consumer is done with a message.
     fn one_is_done(&mut self, sequence: u64, now: Instant) {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         slot.owed = slot.owed.saturating_sub(1);
@@ -416,39 +411,31 @@ impl State {
             return self.consumers.len() - 1;
         };
         let present = &mut self.consumers[index];
-        let dealt_alike = present.spec.partitions == spec.partitions
-            && present.spec.filter == spec.filter
-            && present.spec.to_all == spec.to_all
-            && present.spec.order == spec.order;
-        if dealt_alike {
+        if present.spec.filter == spec.filter && present.spec.order == spec.order {
             present.spec = spec.clone();
-            for partition in &mut present.partitions {
-                partition.set_limits(Limits::from(spec));
-            }
+            present.queue.set_limits(Limits::from(spec));
             return index;
         }
         let next = Consumer::new(spec.clone(), present.generation + 1);
         let before = std::mem::replace(present, next);
-        for sequence in before.partitions.iter().flat_map(Partition::owed) {
-            if let Some(slot) = self.slots.get_mut(&sequence) {
+        let owed = before.queue.owed();
+        for sequence in &owed {
+            if let Some(slot) = self.slots.get_mut(sequence) {
                 slot.owed = slot.owed.saturating_sub(1);
             }
         }
-        let owed = before.partitions.iter().flat_map(Partition::owed).collect();
         self.deal(index, owed);
-        for notify in before.notify {
-            notify.notify_waiters();
-        }
+        before.notify.notify_waiters();
         index
     }
 
-    /// Gives messages to the partitions of a consumer.
+    /// Gives messages to a consumer.
     fn deal(&mut self, consumer: usize, sequences: std::collections::BTreeSet<u64>) {
         let consumer = &mut self.consumers[consumer];
         for sequence in sequences {
             let Some(slot) = self.slots.get_mut(&sequence) else { continue };
-            for partition in consumer.route(&slot.kept.message) {
-                consumer.partitions[partition].push(sequence, slot.kept.key);
+            if consumer.wants(&slot.kept.message) {
+                consumer.queue.push(sequence, slot.kept.key);
                 slot.owed += 1;
             }
         }

@@ -15,9 +15,6 @@ use ulex_recommenders::service::Recommender;
 use ulex_settings::Settings;
 use ulex_storage::{StorageError, cache, data};
 
-/// Ingesters of a deployment in one process: one, which applies events strictly in order.
-pub const PARTITIONS: u16 = 1;
-
 /// Why a process cannot start.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -91,7 +88,7 @@ impl Parts {
     pub async fn open(settings: Settings, data_dir: &Path) -> Result<Self, StartError> {
         let lock = DirectoryLock::take(data_dir)?;
         let bus = open_bus(data_dir)?;
-        ensure_topology(&bus, settings.master.meta_timeout, PARTITIONS).await?;
+        ensure_topology(&bus, settings.master.meta_timeout).await?;
         let store = open_data(&settings, data_dir).await?;
         store.set_search_columns(&settings.recommend.search_columns).await?;
         let bytes = usize::try_from(settings.serving.cache_bytes.0).unwrap_or(usize::MAX);

@@ -35,13 +35,13 @@ use ulex_master::training::CycleSettings;
 use ulex_nats::BusError;
 use ulex_nats::leases::FencingToken;
 use ulex_nats::membership::Role;
-use ulex_nats::topology::{ingest, members};
+use ulex_nats::topology::members;
 use ulex_server::ingest::{Ingest, IngestParts};
 use ulex_server::newcomers::Newcomers;
 use ulex_worker::jobs::Jobs;
 use ulex_worker::predictor::Predictor;
 
-use crate::parts::{PARTITIONS, Parts};
+use crate::parts::Parts;
 
 /// Longest time an actor is given to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -118,8 +118,6 @@ impl Roles {
     fn start_server(&mut self, parts: &Parts) {
         let ingest_parts = IngestParts {
             bus: parts.bus.clone(),
-            consumer: ingest(PARTITIONS),
-            partition: 0,
             recommender: parts.recommender.clone(),
             batch_rows: parts.settings.ingest.batch_rows,
         };

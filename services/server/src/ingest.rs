@@ -22,7 +22,8 @@ use ulex_nats::bus::{AppendOptions, Delivery, Puller};
 use ulex_nats::changes::Changes;
 use ulex_nats::dead_letters::DeadLetter;
 use ulex_nats::events::{EventEnvelope, Receipt, ReceiptError};
-use ulex_nats::transport::{ConsumerSpec, Message, RECEIPT_HEADER, RawDelivery};
+use ulex_nats::topology::INGEST;
+use ulex_nats::transport::{Message, RECEIPT_HEADER, RawDelivery};
 use ulex_nats::{Bus, BusError};
 use ulex_recommenders::service::Recommender;
 use ulex_storage::StorageError;
@@ -40,10 +41,6 @@ const MESSAGES: usize = 256;
 pub struct IngestParts {
     /// The bus.
     pub bus: Bus,
-    /// Which consumer, and how it is partitioned.
-    pub consumer: ConsumerSpec,
-    /// Which partition.
-    pub partition: u16,
     /// The store, the catalogue and the cache that answers are made from.
     pub recommender: Recommender,
     /// Rows in one transaction.
@@ -143,7 +140,7 @@ struct Worker {
 impl Worker {
     async fn run(self) {
         let mut puller = loop {
-            match self.parts.bus.puller(&self.parts.consumer, self.parts.partition).await {
+            match self.parts.bus.puller(&INGEST).await {
                 Ok(puller) => break puller,
                 Err(BusError::Closed) => return,
                 Err(reason) => self.pause("cannot open the log", &reason).await,

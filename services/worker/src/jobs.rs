@@ -107,7 +107,7 @@ async fn pull(
 ) -> Result<Vec<Delivery<RefreshJob>>, BusError> {
     let open = match puller {
         Some(open) => open,
-        None => puller.insert(bus.puller(&REFRESH, 0).await?),
+        None => puller.insert(bus.puller(&REFRESH).await?),
     };
     open.pull(max, PULL_WAIT).await
 }

@@ -1,8 +1,8 @@
-//! What one partition of a durable consumer still has to hand out, and what it has handed out.
+//! What a durable consumer still has to hand out, and what it has handed out.
 //!
 //! Pure: time comes in as an argument, waiting is somebody else's. Messages with the same key form a line. A key has
 //! messages in flight from one pull only; what comes back (`nak`, expiry) goes to the head of its line, so a later
-//! message never overtakes it. For [`Order::Partition`] everything is one line. Keys are hashes: two keys with the same
+//! message never overtakes it. For [`Order::Strict`] everything is one line. Keys are hashes: two keys with the same
 //! hash merely wait for one another.
 //!
 //! Cost: constant per message while nothing comes back, logarithmic in what is waiting otherwise.
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::transport::{ConsumerSpec, Order};
 
-/// Limits of a partition, from its consumer's specification.
+/// Limits of a queue, from its consumer's specification.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) order: Order,
@@ -76,7 +76,7 @@ impl<Stored> Pull<Stored> {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Partition {
+pub(super) struct Queue {
     limits: Limits,
     /// Never looked at, in stream order, with their keys.
     fresh: VecDeque<(u64, u64)>,
@@ -92,11 +92,11 @@ pub(super) struct Partition {
     deadlines: VecDeque<(Instant, u64)>,
     /// Waiting in lines, in all.
     waiting: usize,
-    /// The puller that has this partition.
+    /// The puller that has this queue.
     pub(super) holder: Option<u64>,
 }
 
-impl Partition {
+impl Queue {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
@@ -119,8 +119,8 @@ impl Partition {
     /// The line of a message with this key.
     const fn line_of(&self, key: u64) -> u64 {
         match self.limits.order {
-            Order::Partition => 0,
-            Order::Key | Order::Any => key,
+            Order::Strict => 0,
+            Order::Any => key,
         }
     }
 
@@ -200,7 +200,7 @@ impl Partition {
             }
             let line = self.lines.entry(key).or_default();
             let may_go = line.waiting.is_empty() && (line.in_flight == 0 || line.pull == pull.number);
-            if !may_go && self.limits.order == Order::Partition {
+            if !may_go && self.limits.order == Order::Strict {
                 return;
             }
             self.fresh.pop_front();

@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 const ACK_WAIT: Duration = Duration::from_secs(10);
 
-fn partition(order: Order, max_ack_pending: usize) -> Partition {
-    Partition::new(Limits { order, max_ack_pending, ack_wait: ACK_WAIT })
+fn queue(order: Order, max_ack_pending: usize) -> Queue {
+    Queue::new(Limits { order, max_ack_pending, ack_wait: ACK_WAIT })
 }
 
 fn sequences(taken: &[Taken]) -> Vec<u64> {
@@ -13,62 +13,62 @@ fn sequences(taken: &[Taken]) -> Vec<u64> {
 
 #[test]
 fn deadlines_of_settled_deliveries_do_not_pile_up_behind_a_slow_one() {
-    let (mut partition, mut now) = (partition(Order::Key, 10), Instant::now());
-    partition.push(1, 1);
-    partition.take(1, 1, now, |_| true);
+    let (mut queue, mut now) = (queue(Order::Any, 10), Instant::now());
+    queue.push(1, 1);
+    queue.take(1, 1, now, |_| true);
     for sequence in 2..20_000 {
-        partition.push(sequence, sequence);
+        queue.push(sequence, sequence);
         now += Duration::from_micros(1);
-        assert_eq!(partition.take(sequence, 1, now, |_| true).len(), 1);
-        partition.extend(1, 1, now);
-        assert!(partition.settle(sequence, sequence, now));
+        assert_eq!(queue.take(sequence, 1, now, |_| true).len(), 1);
+        queue.extend(1, 1, now);
+        assert!(queue.settle(sequence, sequence, now));
     }
-    assert!(partition.deadlines.len() < 2_000, "{}", partition.deadlines.len());
-    assert_eq!(partition.lines.len(), 1);
+    assert!(queue.deadlines.len() < 2_000, "{}", queue.deadlines.len());
+    assert_eq!(queue.lines.len(), 1);
 }
 
 #[test]
 fn messages_that_left_the_stream_are_passed_over_and_not_counted() {
-    let (mut partition, now) = (partition(Order::Key, 10), Instant::now());
-    (1..=4).for_each(|sequence| partition.push(sequence, sequence));
-    partition.forget(2, 2, now);
-    assert_eq!(partition.waiting(), 3);
-    assert_eq!(sequences(&partition.take(1, 9, now, |sequence| sequence != 2)), vec![1, 3, 4]);
-    partition.nak(3, 1, Duration::ZERO, now);
-    partition.forget(3, 3, now);
-    assert_eq!((partition.waiting(), partition.in_flight()), (0, 2));
-    assert_eq!(partition.take(2, 9, now, |_| false), vec![]);
+    let (mut queue, now) = (queue(Order::Any, 10), Instant::now());
+    (1..=4).for_each(|sequence| queue.push(sequence, sequence));
+    queue.forget(2, 2, now);
+    assert_eq!(queue.waiting(), 3);
+    assert_eq!(sequences(&queue.take(1, 9, now, |sequence| sequence != 2)), vec![1, 3, 4]);
+    queue.nak(3, 1, Duration::ZERO, now);
+    queue.forget(3, 3, now);
+    assert_eq!((queue.waiting(), queue.in_flight()), (0, 2));
+    assert_eq!(queue.take(2, 9, now, |_| false), vec![]);
 }
 
 #[test]
 fn a_work_queue_that_nobody_drains_does_not_grow_by_what_was_replaced() {
-    let (mut partition, now) = (partition(Order::Any, 10), Instant::now());
+    let (mut queue, now) = (queue(Order::Any, 10), Instant::now());
     for sequence in 1..50_000 {
-        partition.push(sequence, 7);
-        partition.forget(sequence.saturating_sub(1), 7, now);
-        if partition.wants_compaction() {
-            partition.compact(|stored| stored == sequence);
+        queue.push(sequence, 7);
+        queue.forget(sequence.saturating_sub(1), 7, now);
+        if queue.wants_compaction() {
+            queue.compact(|stored| stored == sequence);
         }
     }
-    assert!(partition.fresh.len() < 4_000, "{}", partition.fresh.len());
-    assert_eq!(partition.waiting(), 1);
+    assert!(queue.fresh.len() < 4_000, "{}", queue.fresh.len());
+    assert_eq!(queue.waiting(), 1);
 }
 
 #[test]
 fn the_next_event_is_the_first_deadline_or_the_end_of_the_shortest_delay() {
-    let (mut partition, now) = (partition(Order::Key, 10), Instant::now());
-    (1..=2).for_each(|sequence| partition.push(sequence, sequence));
-    assert_eq!(partition.next_event(), None);
-    partition.take(1, 9, now, |_| true);
-    assert_eq!(partition.next_event(), Some(now + ACK_WAIT));
-    partition.nak(1, 1, Duration::from_secs(1), now);
-    assert_eq!(partition.next_event(), Some(now + Duration::from_secs(1)));
-    assert!(partition.settle(1, 1, now), "a late acknowledgement counts");
-    assert!(!partition.settle(1, 1, now));
-    assert_eq!(partition.next_event(), Some(now + ACK_WAIT));
+    let (mut queue, now) = (queue(Order::Any, 10), Instant::now());
+    (1..=2).for_each(|sequence| queue.push(sequence, sequence));
+    assert_eq!(queue.next_event(), None);
+    queue.take(1, 9, now, |_| true);
+    assert_eq!(queue.next_event(), Some(now + ACK_WAIT));
+    queue.nak(1, 1, Duration::from_secs(1), now);
+    assert_eq!(queue.next_event(), Some(now + Duration::from_secs(1)));
+    assert!(queue.settle(1, 1, now), "a late acknowledgement counts");
+    assert!(!queue.settle(1, 1, now));
+    assert_eq!(queue.next_event(), Some(now + ACK_WAIT));
 }
 
-/// What may happen to a partition.
+/// What may happen to a queue.
 #[derive(Clone, Debug)]
 enum Step {
     Push { key: u64 },
@@ -93,9 +93,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..120)
 }
 
-/// A partition beside the plainest account of what is owed.
+/// A queue beside the plainest account of what is owed.
 struct Checked {
-    partition: Partition,
+    queue: Queue,
     order: Order,
     max_ack_pending: usize,
     now: Instant,
@@ -110,9 +110,9 @@ type InFlight = (u64, u64, Instant);
 
 impl Checked {
     fn new(order: Order, max_ack_pending: usize) -> Self {
-        let partition = partition(order, max_ack_pending);
+        let queue = queue(order, max_ack_pending);
         let now = Instant::now();
-        Self { partition, order, max_ack_pending, now, pull: 0, last: 0, owed: BTreeMap::new() }
+        Self { queue, order, max_ack_pending, now, pull: 0, last: 0, owed: BTreeMap::new() }
     }
 
     fn pick(&self, which: usize) -> Option<(u64, u64, u64)> {
@@ -126,7 +126,7 @@ impl Checked {
         match *step {
             Step::Push { key } => {
                 self.last += 1;
-                self.partition.push(self.last, key);
+                self.queue.push(self.last, key);
                 self.owed.insert(self.last, (key, None));
             }
             Step::Take { max } => self.take(max),
@@ -134,18 +134,18 @@ impl Checked {
                 let Some((sequence, key, attempt)) = self.pick(which) else { return };
                 // What was never handed out cannot be settled: nobody has it.
                 if attempt > 0 {
-                    assert!(self.partition.settle(sequence, key, now));
+                    assert!(self.queue.settle(sequence, key, now));
                     self.owed.remove(&sequence);
                 }
             }
             Step::Nak { which, delay } => {
                 let Some((sequence, _, attempt)) = self.pick(which) else { return };
-                self.partition.nak(sequence, attempt, Duration::from_secs(delay), now);
+                self.queue.nak(sequence, attempt, Duration::from_secs(delay), now);
                 self.owed.get_mut(&sequence).unwrap().1 = None;
             }
             Step::Extend { which } => {
                 let Some((sequence, _, attempt)) = self.pick(which) else { return };
-                self.partition.extend(sequence, attempt, now);
+                self.queue.extend(sequence, attempt, now);
                 if let Some((_, _, deadline)) = &mut self.owed.get_mut(&sequence).unwrap().1 {
                     *deadline = now + ACK_WAIT;
                 }
@@ -154,7 +154,7 @@ impl Checked {
                 let Some((sequence, key, attempt)) = self.pick(which) else { return };
                 if attempt == 0 {
                     self.owed.remove(&sequence);
-                    self.partition.forget(sequence, key, now);
+                    self.queue.forget(sequence, key, now);
                 }
             }
             Step::Wait { seconds } => self.now += Duration::from_secs(seconds),
@@ -167,12 +167,12 @@ impl Checked {
             *flight = flight.filter(|(_, _, deadline)| *deadline > self.now);
         }
         let owed = &self.owed;
-        let taken = self.partition.take(self.pull, max, self.now, |sequence| owed.contains_key(&sequence));
+        let taken = self.queue.take(self.pull, max, self.now, |sequence| owed.contains_key(&sequence));
         assert!(taken.len() <= max);
         for Taken { sequence, attempt } in taken {
             let (key, flight) = self.owed[&sequence];
             assert!(flight.is_none(), "{sequence} is in flight already");
-            let strict = self.order == Order::Partition;
+            let strict = self.order == Order::Strict;
             let earlier = self.owed.range(..sequence).filter(|(_, (other, _))| strict || *other == key);
             for (earlier, (_, flight)) in earlier {
                 let pull = flight.map(|(pull, _, _)| pull);
@@ -181,9 +181,9 @@ impl Checked {
             self.owed.get_mut(&sequence).unwrap().1 = Some((self.pull, attempt, self.now + ACK_WAIT));
         }
         let in_flight = self.owed.values().filter(|(_, flight)| flight.is_some()).count();
-        assert_eq!(self.partition.in_flight(), in_flight);
+        assert_eq!(self.queue.in_flight(), in_flight);
         assert!(in_flight <= self.max_ack_pending);
-        assert_eq!(self.partition.waiting() + in_flight, self.owed.len());
+        assert_eq!(self.queue.waiting() + in_flight, self.owed.len());
     }
 
     /// Everything that is owed comes, and then nothing is left.
@@ -197,13 +197,13 @@ impl Checked {
             let held: Vec<u64> = self.owed.iter().filter(|one| one.1.1.is_some()).map(|one| *one.0).collect();
             for sequence in held {
                 let (key, _) = self.owed.remove(&sequence).unwrap();
-                assert!(self.partition.settle(sequence, key, self.now));
+                assert!(self.queue.settle(sequence, key, self.now));
             }
         }
         assert!(self.owed.is_empty(), "never delivered: {:?}", self.owed);
-        assert_eq!(self.partition.take(u64::MAX, 9, self.now, |_| false), vec![]);
-        assert!(self.partition.lines.is_empty() && self.partition.ready.is_empty());
-        assert!(self.partition.delayed.is_empty() && self.partition.deadlines.is_empty());
+        assert_eq!(self.queue.take(u64::MAX, 9, self.now, |_| false), vec![]);
+        assert!(self.queue.lines.is_empty() && self.queue.ready.is_empty());
+        assert!(self.queue.delayed.is_empty() && self.queue.deadlines.is_empty());
     }
 }
 
@@ -211,7 +211,7 @@ proptest! {
     #[test]
     fn whatever_happens_nothing_is_lost_doubled_or_overtaken(
         steps in steps(),
-        order in prop_oneof![Just(Order::Partition), Just(Order::Key), Just(Order::Any)],
+        order in prop_oneof![Just(Order::Strict), Just(Order::Any), Just(Order::Any)],
         max_ack_pending in 1..6_usize,
     ) {
         let mut checked = Checked::new(order, max_ack_pending);
