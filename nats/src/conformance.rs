@@ -125,12 +125,12 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap()
 }
 
-/// Makes a test of every case. `$test` is the attribute of a test, such as `tokio::test`; `$open` is an async function
+/// Makes a test of every case. `[$test]` are the attributes of a test, such as `tokio::test`; `$open` is an async function
 /// that gives an `Arc<dyn Transport>`.
 #[macro_export]
 macro_rules! bus_conformance {
-    ($test:meta, $open:path) => {
-        $crate::bus_conformance!(@group $test, $open, messages:
+    ($tests:tt, $open:path) => {
+        $crate::bus_conformance!(@group $tests, $open, messages:
             everybody_who_listens_hears_a_message,
             a_queue_hears_each_message_once,
             a_request_is_answered,
@@ -139,7 +139,7 @@ macro_rules! bus_conformance {
             messages_of_one_publisher_keep_their_order,
             an_inbox_is_a_subject_of_its_own
         );
-        $crate::bus_conformance!(@group $test, $open, streams:
+        $crate::bus_conformance!(@group $tests, $open, streams:
             positions_grow_and_a_repeated_id_is_one_message,
             a_message_without_a_stream_is_refused,
             who_listens_hears_what_is_appended,
@@ -153,7 +153,7 @@ macro_rules! bus_conformance {
             a_stream_can_be_defined_again,
             a_log_keeps_its_name_and_another_has_another
         );
-        $crate::bus_conformance!(@group $test, $open, consumers:
+        $crate::bus_conformance!(@group $tests, $open, consumers:
             what_was_appended_before_the_consumer_existed_is_delivered,
             a_waiting_puller_wakes_up,
             an_acknowledged_message_does_not_come_back,
@@ -167,13 +167,13 @@ macro_rules! bus_conformance {
             a_consumer_can_be_defined_again,
             an_impossible_consumer_is_refused
         );
-        $crate::bus_conformance!(@group $test, $open, order:
+        $crate::bus_conformance!(@group $tests, $open, order:
             a_later_message_does_not_overtake,
             with_strict_order_nothing_overtakes,
             there_is_one_puller_at_a_time,
             what_a_lost_puller_held_comes_first
         );
-        $crate::bus_conformance!(@group $test, $open, buckets:
+        $crate::bus_conformance!(@group $tests, $open, buckets:
             a_value_is_what_was_written_last,
             only_one_creates_a_key,
             an_update_needs_the_last_revision,
@@ -187,19 +187,20 @@ macro_rules! bus_conformance {
             what_cannot_be_a_key_is_refused,
             a_bucket_can_be_defined_again
         );
-        $crate::bus_conformance!(@group $test, $open, objects:
+        $crate::bus_conformance!(@group $tests, $open, objects:
             an_object_comes_back_as_it_was_stored,
             an_object_is_replaced_as_a_whole,
             objects_are_listed_with_their_digests,
             a_removed_object_is_gone
         );
     };
-    (@group $test:meta, $open:path, $group:ident: $($case:ident),*) => {
-        $(
-            #[$test]
-            async fn $case() {
-                $crate::conformance::$group::$case($open().await).await;
-            }
-        )*
+    (@group $tests:tt, $open:path, $group:ident: $($case:ident),*) => {
+        $($crate::bus_conformance!(@case $tests, $open, $group, $case);)*
+    };
+    (@case [$($test:meta),+], $open:path, $group:ident, $case:ident) => {
+        $(#[$test])+
+        async fn $case() {
+            $crate::conformance::$group::$case($open().await).await;
+        }
     };
 }

@@ -14,7 +14,6 @@ mod core;
 mod files;
 mod journal;
 mod objects;
-mod queue;
 mod stream;
 
 use std::collections::HashMap;
@@ -29,13 +28,13 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use self::bucket::{Bucket, Opened};
-use self::consumer::Kept;
 use self::core::Core;
 use self::files::{replace_file, sweep};
 use self::journal::Journal;
 use self::objects::Objects;
 use self::stream::{Look, Seat, Stream};
 use crate::BusError;
+use crate::queue::Kept;
 use crate::subject::{covers, overlap};
 use crate::transport::{
     Appended, Backlog, BucketSpec, ConsumerSpec, Message, Name, RawBucket, RawDelivery, RawObjects,

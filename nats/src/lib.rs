@@ -7,13 +7,16 @@ pub mod bus;
 pub mod changes;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod connection;
 pub mod dead_letters;
 mod error;
 pub mod events;
 mod in_process;
+mod jetstream;
 pub mod leases;
 pub mod membership;
 pub mod models;
+mod queue;
 pub mod refresh;
 mod subject;
 pub mod topology;
@@ -21,6 +24,8 @@ pub mod training;
 pub mod transport;
 
 pub use bus::Bus;
+pub use connection::ConnectionSettings;
 pub use error::{BusError, Cause};
 pub use in_process::{InProcess, InProcessOptions};
+pub use jetstream::JetStream;
 pub use subject::{Event, Payload, ROOT, Request, Token, TokenError, covers, overlap};

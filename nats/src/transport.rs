@@ -7,13 +7,11 @@
 //! | here | there |
 //! |---|---|
 //! | [`Transport::append`] | JetStream publish, waits for the publish acknowledgement; it needs the reply subject for itself, so [`Message::reply`] is not kept |
-//! | [`Retention::Limits`] | limits, discard new; on "maximum bytes exceeded" purge up to the lowest acknowledgement floor of the durable consumers, try once more, then [`BusError::Full`] |
-//! | [`Retention::WorkQueue`] | work queue, `max_msgs_per_subject` 1, discard old |
-//! | partitions | stream subject transform that puts `{{partition(n,last)}}` before the last token (one depth of subjects per stream), one consumer per partition filtered on that token; stripped again on delivery |
-//! | [`ConsumerSpec::to_all`] | a second filter subject on each of these consumers |
-//! | [`Order::Partition`], [`Order::Key`] | priority policy `pinned_client`, so one puller at a time (`stream().group(..).messages()`, not `fetch`; `unpin_consumer` when it is dropped); the puller asks for more only when what it gave out is settled (of the partition, of the key), and after taking over waits until what its predecessor held has come back |
-//! | [`Order::Any`] | one plain pull consumer that everybody shares |
-//! | [`Transport::reader`] | ordered (ephemeral, self-healing) consumer |
+//! | [`Retention::Limits`] | limits, discard new; on "maximum bytes exceeded" purge up to what every durable consumer is done with, try once more, then [`BusError::Full`] |
+//! | [`Retention::WorkQueue`] | work queue, one message per subject (of one subject the older goes), discard new |
+//! | [`Order::Strict`] | a cursor in a bucket, moved by compare-and-set by one puller at a time, which reads with an ordered consumer; `jetstream/cursor.rs` says why not by a durable consumer |
+//! | [`Order::Any`] | one durable pull consumer that everybody shares |
+//! | [`Transport::reader`] | ordered (ephemeral) consumer, built again from the next position when it breaks |
 //! | [`BucketSpec::ttl`] | `max_age` of the bucket, with `limit_markers` so that watches hear of expiry |
 //! | [`RawBucket::delete`], [`RawBucket::delete_at`] | purge, with expected revision; a key that is gone has no history |
 //! | [`Transport::remove`], [`Transport::purge`] | delete message, purge by subject |
@@ -334,9 +332,9 @@ pub trait Transport: Send + Sync + 'static {
     async fn append(&self, message: Message) -> Result<Appended, BusError>;
     /// What the stream holds.
     async fn stream_state(&self, stream: &str) -> Result<StreamState, BusError>;
-    /// Forgets one message; whether it was there.
+    /// Forgets one message; whether it was there. Who has it at hand already may still deliver it.
     async fn remove(&self, stream: &str, sequence: u64) -> Result<bool, BusError>;
-    /// Forgets all messages on these subjects; how many there were.
+    /// Forgets all messages on these subjects; how many there were. As [`Transport::remove`] otherwise.
     async fn purge(&self, stream: &str, filter: &str) -> Result<u64, BusError>;
     /// Reads what the stream has on these subjects, and then what is appended.
     async fn reader(

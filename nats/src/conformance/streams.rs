@@ -157,16 +157,19 @@ pub async fn a_job_that_is_asked_for_again_while_it_is_done_is_done_again(bus: A
     assert_eq!(bodies(&pull(&mut puller, 1).await), vec!["new"]);
 }
 
-/// For consumers and readers.
+/// For consumers and readers that do not have them at hand yet.
 pub async fn removed_and_purged_messages_are_gone(bus: Arc<dyn Transport>) {
     let place = Place::new(bus);
-    let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Strict)).await;
+    let consumer = place.consumer_spec(Order::Strict);
+    place.bus.ensure_stream(&place.stream_spec(Retention::Limits)).await.unwrap();
+    place.bus.ensure_consumer(&consumer).await.unwrap();
     place.append(&[("a", "1"), ("b", "2"), ("a", "3"), ("c", "4"), ("a", "5")]).await;
     let stream = place.name("STREAM");
     assert!(place.bus.remove(&stream, 2).await.unwrap());
     assert!(!place.bus.remove(&stream, 2).await.unwrap());
     assert_eq!(place.bus.purge(&stream, &place.subject("event.*.a")).await.unwrap(), 3);
     place.append(&[("a", "6")]).await;
+    let mut puller = place.bus.puller(&consumer).await.unwrap();
     assert_eq!(bodies(&pull(&mut puller, 2).await), vec!["4", "6"]);
     let filter = place.subject("event.*.*");
     let mut reader = place.bus.reader(&stream, &filter, ReadFrom::First).await.unwrap();

@@ -2,25 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::queue::{Limits, Queue};
+use crate::queue::{Kept, Limits, Queue};
 use crate::subject::covers;
 use crate::transport::{ConsumerSpec, Message};
-
-/// A message in a stream.
-#[derive(Debug)]
-pub(super) struct Kept {
-    pub(super) sequence: u64,
-    pub(super) appended_at: SystemTime,
-    pub(super) at: Instant,
-    pub(super) key: u64,
-    pub(super) size: u64,
-    pub(super) message: Message,
-}
 
 /// A message and who still has to deal with it.
 pub(super) struct Slot {

@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::consumer::{Consumer, Kept, Slot};
-use super::queue::{Limits, Queue};
+use super::consumer::{Consumer, Slot};
 use crate::BusError;
+use crate::queue::{Kept, Limits, Queue, size_of};
 use crate::subject::{covers, fnv1a_64, last_token};
 use crate::transport::{
     Appended, Backlog, ConsumerSpec, MESSAGE_ID_HEADER, Message, Order, ReadFrom, Retention, StreamMessage,
@@ -440,10 +440,4 @@ impl State {
             }
         }
     }
-}
-
-/// What a message counts for.
-fn size_of(message: &Message) -> u64 {
-    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    (message.subject.len() + headers + message.payload.len()) as u64
 }

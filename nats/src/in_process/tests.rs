@@ -9,7 +9,7 @@ mod in_memory {
         Arc::new(InProcess::open(None).unwrap())
     }
 
-    bus_conformance!(tokio::test(start_paused = true), open);
+    bus_conformance!([tokio::test(start_paused = true)], open);
 }
 
 /// With a folder, on several threads, in real time.
@@ -27,7 +27,7 @@ mod on_disk {
         Arc::clone(bus) as Arc<dyn Transport>
     }
 
-    bus_conformance!(tokio::test(flavor = "multi_thread", worker_threads = 2), open);
+    bus_conformance!([tokio::test(flavor = "multi_thread", worker_threads = 2)], open);
 }
 
 /// What only this bus promises.

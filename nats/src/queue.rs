@@ -8,18 +8,35 @@
 //! Cost: constant per message while nothing comes back, logarithmic in what is waiting otherwise.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::transport::{ConsumerSpec, Order};
+use crate::transport::{ConsumerSpec, Message, Order};
+
+/// A message in a stream, as a bus holds it while somebody works on it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) sequence: u64,
+    pub(crate) appended_at: SystemTime,
+    pub(crate) at: Instant,
+    pub(crate) key: u64,
+    pub(crate) size: u64,
+    pub(crate) message: Message,
+}
+
+/// What a message counts for.
+pub(crate) fn size_of(message: &Message) -> u64 {
+    let headers: usize = message.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    (message.subject.len() + headers + message.payload.len()) as u64
+}
 
 /// Limits of a queue, from its consumer's specification.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) order: Order,
-    pub(super) max_ack_pending: usize,
-    pub(super) ack_wait: Duration,
+pub(crate) struct Limits {
+    pub(crate) order: Order,
+    pub(crate) max_ack_pending: usize,
+    pub(crate) ack_wait: Duration,
 }
 
 impl From<&ConsumerSpec> for Limits {
@@ -54,9 +71,9 @@ struct Flight {
 
 /// A message handed out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Taken {
-    pub(super) sequence: u64,
-    pub(super) attempt: u64,
+pub(crate) struct Taken {
+    pub(crate) sequence: u64,
+    pub(crate) attempt: u64,
 }
 
 /// One pull while it is being filled.
@@ -76,7 +93,7 @@ impl<Stored> Pull<Stored> {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Queue {
+pub(crate) struct Queue {
     limits: Limits,
     /// Never looked at, in stream order, with their keys.
     fresh: VecDeque<(u64, u64)>,
@@ -93,11 +110,11 @@ pub(super) struct Queue {
     /// Waiting in lines, in all.
     waiting: usize,
     /// The puller that has this queue.
-    pub(super) holder: Option<u64>,
+    pub(crate) holder: Option<u64>,
 }
 
 impl Queue {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
             fresh: VecDeque::new(),
@@ -112,7 +129,7 @@ impl Queue {
         }
     }
 
-    pub(super) fn set_limits(&mut self, limits: Limits) {
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
 
@@ -125,12 +142,12 @@ impl Queue {
     }
 
     /// A message was appended.
-    pub(super) fn push(&mut self, sequence: u64, key: u64) {
+    pub(crate) fn push(&mut self, sequence: u64, key: u64) {
         self.fresh.push_back((sequence, self.line_of(key)));
     }
 
     /// A message is no longer in the stream. One in flight may still be settled by whoever has it.
-    pub(super) fn forget(&mut self, sequence: u64, key: u64, now: Instant) {
+    pub(crate) fn forget(&mut self, sequence: u64, key: u64, now: Instant) {
         let key = self.line_of(key);
         if self.flights.contains_key(&sequence) || self.drop_waiting(sequence, key, now) {
             return;
@@ -141,18 +158,18 @@ impl Queue {
     }
 
     /// Whether so many fresh messages are gone that [`Self::compact`] is worth it.
-    pub(super) fn wants_compaction(&self) -> bool {
+    pub(crate) fn wants_compaction(&self) -> bool {
         self.fresh_gone > self.fresh.len() / 2 + 1024
     }
 
     /// Drops fresh messages that are gone.
-    pub(super) fn compact(&mut self, stored: impl Fn(u64) -> bool) {
+    pub(crate) fn compact(&mut self, stored: impl Fn(u64) -> bool) {
         self.fresh.retain(|(sequence, _)| stored(*sequence));
         self.fresh_gone = 0;
     }
 
     /// Hands out up to `max` messages to the pull with this number. `stored` says what is still in the stream.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         number: u64,
         max: usize,
@@ -224,7 +241,7 @@ impl Queue {
     }
 
     /// Settles a message for good, even one that is waiting to be delivered again; whether it was still owed.
-    pub(super) fn settle(&mut self, sequence: u64, key: u64, now: Instant) -> bool {
+    pub(crate) fn settle(&mut self, sequence: u64, key: u64, now: Instant) -> bool {
         let key = self.line_of(key);
         if self.flights.remove(&sequence).is_none() {
             return self.drop_waiting(sequence, key, now);
@@ -235,7 +252,7 @@ impl Queue {
     }
 
     /// Takes a delivery back, to be made again after `delay`.
-    pub(super) fn nak(&mut self, sequence: u64, attempt: u64, delay: Duration, now: Instant) {
+    pub(crate) fn nak(&mut self, sequence: u64, attempt: u64, delay: Duration, now: Instant) {
         if self.flights.get(&sequence).is_none_or(|flight| flight.attempt != attempt) {
             return;
         }
@@ -244,7 +261,7 @@ impl Queue {
     }
 
     /// Starts the deadline of a delivery anew.
-    pub(super) fn extend(&mut self, sequence: u64, attempt: u64, now: Instant) {
+    pub(crate) fn extend(&mut self, sequence: u64, attempt: u64, now: Instant) {
         let Some(flight) = self.flights.get_mut(&sequence) else { return };
         if flight.attempt != attempt {
             return;
@@ -259,27 +276,27 @@ impl Queue {
     }
 
     /// When something happens by itself next.
-    pub(super) fn next_event(&self) -> Option<Instant> {
+    pub(crate) fn next_event(&self) -> Option<Instant> {
         let deadline = self.deadlines.front().map(|(at, _)| *at);
         let delayed = self.delayed.first().map(|(at, _)| *at);
         deadline.into_iter().chain(delayed).min()
     }
 
     /// Whether a pull would find something now.
-    pub(super) fn has_ready(&self) -> bool {
+    pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty() || !self.fresh.is_empty()
     }
 
-    pub(super) fn waiting(&self) -> usize {
+    pub(crate) fn waiting(&self) -> usize {
         self.fresh.len().saturating_sub(self.fresh_gone) + self.waiting
     }
 
-    pub(super) fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.flights.len()
     }
 
     /// Everything that is not settled, in stream order.
-    pub(super) fn owed(&self) -> BTreeSet<u64> {
+    pub(crate) fn owed(&self) -> BTreeSet<u64> {
         let waiting = self.lines.values().flat_map(|line| line.waiting.keys().copied());
         let fresh = self.fresh.iter().map(|(sequence, _)| *sequence);
         waiting.chain(fresh).chain(self.flights.keys().copied()).collect()

@@ -1,0 +1,163 @@
+//! Reading a stream in order, without acknowledging.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+
+use super::convert::stream_message;
+use super::{ANSWER_WITHIN, Inner};
+use crate::BusError;
+use crate::connection::pause;
+use crate::transport::{RawReader, ReadFrom, StreamMessage};
+
+/// Where to go on after the reading broke off.
+#[derive(Clone, Copy)]
+enum Place {
+    Sequence(u64),
+    Time(std::time::SystemTime),
+}
+
+/// A reader. What it stands on is built again from the next position whenever it breaks.
+pub(super) struct Reading {
+    inner: Arc<Inner>,
+    stream: String,
+    filter: String,
+    place: Place,
+    source: Option<Box<Ordered>>,
+    failures: usize,
+}
+
+impl Reading {
+    pub(super) async fn open(
+        inner: &Arc<Inner>,
+        stream: &str,
+        filter: &str,
+        from: ReadFrom,
+    ) -> Result<Self, BusError> {
+        let place = match from {
+            ReadFrom::First => Place::Sequence(1),
+            ReadFrom::New => Place::Sequence(inner.stream_state(stream).await?.last_sequence + 1),
+            ReadFrom::Sequence(sequence) => Place::Sequence(sequence.max(1)),
+            ReadFrom::Time(time) => Place::Time(time),
+        };
+        let source = build(Arc::clone(inner), stream.to_owned(), filter.to_owned(), place).await?;
+        Ok(Self {
+            inner: Arc::clone(inner),
+            stream: stream.to_owned(),
+            filter: filter.to_owned(),
+            place,
+            source: Some(source),
+            failures: 0,
+        })
+    }
+
+    /// The next message, waiting until `deadline`.
+    async fn next(&mut self, deadline: Instant) -> Result<Option<StreamMessage>, BusError> {
+        loop {
+            let source = match &mut self.source {
+                Some(source) => source,
+                None => {
+                    if self.failures > 0 {
+                        let until = Instant::now() + pause(self.failures);
+                        tokio::time::sleep_until(until.min(deadline)).await;
+                        if until >= deadline {
+                            return Ok(None);
+                        }
+                    }
+                    let again = (Arc::clone(&self.inner), self.stream.clone(), self.filter.clone());
+                    match build(again.0, again.1, again.2, self.place).await {
+                        Ok(source) => self.source.insert(source),
+                        Err(reason @ (BusError::Closed | BusError::NoStream { .. })) => return Err(reason),
+                        Err(reason) => {
+                            debug!(%reason, stream = self.stream, "reading cannot go on yet");
+                            self.failures += 1;
+                            continue;
+                        }
+                    }
+                }
+            };
+            let next = tokio::select! {
+                biased;
+                next = timeout_at(deadline, source.next()) => next,
+                () = self.inner.ended() => return Err(BusError::Closed),
+            };
+            match next {
+                Err(_late) => return Ok(None),
+                Ok(Some(Ok(message))) => return self.took(message).map(Some),
+                Ok(Some(Err(reason))) => {
+                    debug!(%reason, stream = self.stream, "reading broke off");
+                    self.source = None;
+                    self.failures += 1;
+                }
+                Ok(None) => self.source = None,
+            }
+        }
+    }
+
+    fn took(&mut self, message: async_nats::jetstream::Message) -> Result<StreamMessage, BusError> {
+        let message = stream_message(message)?;
+        self.place = Place::Sequence(message.sequence + 1);
+        self.failures = 0;
+        Ok(message)
+    }
+
+    /// A message that is there already.
+    fn ready(&mut self) -> Option<Result<StreamMessage, BusError>> {
+        match self.source.as_mut()?.next().now_or_never()? {
+            Some(Ok(message)) => Some(self.took(message)),
+            Some(Err(_)) | None => {
+                self.source = None;
+                None
+            }
+        }
+    }
+}
+
+/// An ordered consumer that begins at `place`.
+async fn build(
+    inner: Arc<Inner>,
+    stream: String,
+    filter: String,
+    place: Place,
+) -> Result<Box<Ordered>, BusError> {
+    let deliver_policy = match place {
+        Place::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
+        Place::Time(time) => DeliverPolicy::ByStartTime { start_time: time.into() },
+    };
+    let config = OrderedConfig { filter_subject: filter, deliver_policy, ..OrderedConfig::default() };
+    let building = async {
+        let handle = inner.stream(&stream).await?;
+        let failed = |reason: String| BusError::transport(stream.clone(), reason);
+        let consumer = handle.create_consumer(config).await.map_err(|reason| failed(reason.to_string()))?;
+        let messages = consumer.messages().await.map_err(|reason| failed(reason.to_string()))?;
+        Ok(Box::new(messages))
+    };
+    match tokio::time::timeout(ANSWER_WITHIN, building).await {
+        Ok(built) => built,
+        Err(_late) => Err(BusError::Timeout { subject: stream.clone() }),
+    }
+}
+
+#[async_trait]
+impl RawReader for Reading {
+    async fn read(&mut self, max: usize, wait: Duration) -> Result<Vec<StreamMessage>, BusError> {
+        if max == 0 {
+            return Ok(Vec::new());
+        }
+        let Some(first) = self.next(Instant::now() + wait).await? else { return Ok(Vec::new()) };
+        let mut found = vec![first];
+        while found.len() < max {
+            match self.ready() {
+                Some(message) => found.push(message?),
+                None => break,
+            }
+        }
+        Ok(found)
+    }
+}

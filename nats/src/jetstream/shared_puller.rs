@@ -1,0 +1,232 @@
+//! Durable consumers without an order: any number of pullers share the work, by JetStream's own means.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_nats::jetstream::AckKind;
+use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::{StatusCode, Subject, Subscriber, jetstream};
+use async_trait::async_trait;
+use futures_util::{FutureExt, StreamExt};
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::debug;
+
+use super::convert::stream_message;
+use super::{ANSWER_WITHIN, Inner};
+use crate::BusError;
+use crate::connection::pause;
+use crate::transport::{Backlog, ConsumerSpec, Message, RawDelivery, RawPuller};
+
+/// Longest time a request for messages stays with the server; a lost one is noticed after it.
+const REQUEST: Duration = Duration::from_secs(5);
+/// How much longer than its time a request is believed to live.
+const GRACE: Duration = Duration::from_millis(500);
+
+impl Inner {
+    /// Creates the consumer, or brings it to this definition.
+    pub(super) async fn shared_consumer(&self, spec: &ConsumerSpec) -> Result<PullConsumer, BusError> {
+        let stream = self.stream(&spec.stream).await?;
+        let config = Config {
+            durable_name: Some(spec.name.clone().into_owned()),
+            filter_subject: spec.filter.clone().into_owned(),
+            deliver_policy: DeliverPolicy::All,
+            ack_policy: AckPolicy::Explicit,
+            ack_wait: spec.ack_wait,
+            max_ack_pending: i64::try_from(spec.max_ack_pending).unwrap_or(i64::MAX),
+            ..Config::default()
+        };
+        match timeout(ANSWER_WITHIN, stream.create_consumer(config)).await {
+            Ok(Ok(consumer)) => Ok(consumer),
+            Ok(Err(reason)) => Err(BusError::transport(spec.name.clone(), reason)),
+            Err(_late) => Err(BusError::Timeout { subject: spec.name.clone().into_owned() }),
+        }
+    }
+
+    pub(super) async fn shared_backlog(&self, spec: &ConsumerSpec) -> Result<Backlog, BusError> {
+        let stream = self.stream(&spec.stream).await?;
+        let failed = |reason: String| BusError::transport(spec.name.clone(), reason);
+        let info = stream.consumer_info(&spec.name).await.map_err(|reason| failed(reason.to_string()))?;
+        Ok(Backlog { waiting: info.num_pending, in_flight: info.num_ack_pending as u64 })
+    }
+}
+
+/// A puller. Its inbox lives as long as it does, so what arrives late is there for the next pull.
+pub(super) struct SharedPuller {
+    inner: Arc<Inner>,
+    spec: ConsumerSpec,
+    consumer: PullConsumer,
+    inbox: Subject,
+    arriving: Subscriber,
+    /// Asked for and not yet arrived, and until when the server knows.
+    asked: usize,
+    asked_until: Instant,
+    failures: usize,
+}
+
+impl SharedPuller {
+    pub(super) async fn open(inner: &Arc<Inner>, spec: &ConsumerSpec) -> Result<Self, BusError> {
+        let consumer = inner.shared_consumer(spec).await?;
+        let inbox = inner.client.new_inbox();
+        let arriving = inner.subscribe(&inbox, None).await?;
+        Ok(Self {
+            inner: Arc::clone(inner),
+            spec: spec.clone(),
+            consumer,
+            inbox: inbox.into(),
+            arriving,
+            asked: 0,
+            asked_until: Instant::now(),
+            failures: 0,
+        })
+    }
+
+    async fn ask(&mut self, max: usize, until: Instant) -> Result<(), BusError> {
+        let now = Instant::now();
+        let expires = until.duration_since(now).clamp(Duration::from_millis(5), REQUEST);
+        let batch = BatchConfig { batch: max, expires: Some(expires), ..BatchConfig::default() };
+        let asking = self.consumer.request_batch(batch, self.inbox.clone()).await;
+        asking.map_err(|reason| BusError::transport(self.spec.name.clone(), reason))?;
+        self.asked = max;
+        self.asked_until = now + expires + GRACE;
+        Ok(())
+    }
+
+    /// What an arrived message is: a delivery, or a word of the server about the request.
+    async fn arrived(&mut self, message: async_nats::Message) -> Option<Box<dyn RawDelivery>> {
+        if let Some(status) = message.status {
+            self.asked = 0;
+            match status {
+                StatusCode::TIMEOUT | StatusCode::NOT_FOUND => {}
+                // Nobody leads the consumer at present, or it is gone.
+                StatusCode::NO_RESPONDERS => self.recover().await,
+                status if status.as_u16() == 409 => {
+                    let deleted = message.description.as_deref().is_some_and(|text| text.contains("Deleted"));
+                    if deleted {
+                        self.recover().await;
+                    }
+                }
+                status => debug!(?status, consumer = %self.spec.name, "a request for messages ended"),
+            }
+            return None;
+        }
+        self.asked = self.asked.saturating_sub(1);
+        self.failures = 0;
+        Shared::of(jetstream::Message { message, context: self.inner.context.clone() })
+            .map(|delivery| Box::new(delivery) as Box<dyn RawDelivery>)
+    }
+
+    async fn recover(&mut self) {
+        tokio::time::sleep(pause(self.failures)).await;
+        self.failures += 1;
+        match self.inner.shared_consumer(&self.spec).await {
+            Ok(consumer) => self.consumer = consumer,
+            Err(reason) => debug!(%reason, consumer = %self.spec.name, "the consumer is not there yet"),
+        }
+    }
+}
+
+#[async_trait]
+impl RawPuller for SharedPuller {
+    async fn pull(&mut self, max: usize, wait: Duration) -> Result<Vec<Box<dyn RawDelivery>>, BusError> {
+        let deadline = Instant::now() + wait;
+        let mut pulled = Vec::new();
+        while pulled.len() < max {
+            if *self.inner.closed.borrow() {
+                return Err(BusError::Closed);
+            }
+            if let Some(Some(message)) = self.arriving.next().now_or_never() {
+                pulled.extend(self.arrived(message).await);
+                continue;
+            }
+            let now = Instant::now();
+            if !pulled.is_empty() || now >= deadline {
+                break;
+            }
+            if self.asked == 0 || now >= self.asked_until {
+                self.ask(max, deadline).await?;
+            }
+            let until = deadline.min(self.asked_until);
+            let message = tokio::select! {
+                message = timeout_at(until, self.arriving.next()) => message,
+                () = self.inner.ended() => return Err(BusError::Closed),
+            };
+            match message {
+                Ok(Some(message)) => {
+                    pulled.extend(self.arrived(message).await);
+                    // The rest of a batch is close behind.
+                    tokio::task::yield_now().await;
+                }
+                Ok(None) => return Err(BusError::Closed),
+                Err(_late) => {}
+            }
+        }
+        Ok(pulled)
+    }
+}
+
+/// A delivery.
+struct Shared {
+    message: Message,
+    acker: jetstream::message::Acker,
+    sequence: u64,
+    attempt: u64,
+    appended_at: SystemTime,
+}
+
+impl Shared {
+    fn of(message: jetstream::Message) -> Option<Self> {
+        let attempt = u64::try_from(message.info().ok()?.delivered).unwrap_or(1);
+        let acker = jetstream::message::Acker::new(message.context.clone(), message.message.reply.clone());
+        let kept = stream_message(message).ok()?;
+        Some(Self {
+            message: kept.message,
+            acker,
+            sequence: kept.sequence,
+            attempt,
+            appended_at: kept.appended_at,
+        })
+    }
+
+    async fn say(&self, word: AckKind) -> Result<(), BusError> {
+        self.acker
+            .ack_with(word)
+            .await
+            .map_err(|reason| BusError::transport(self.message.subject.clone(), reason))
+    }
+}
+
+#[async_trait]
+impl RawDelivery for Shared {
+    fn message(&self) -> &Message {
+        &self.message
+    }
+
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn attempt(&self) -> u64 {
+        self.attempt
+    }
+
+    fn appended_at(&self) -> SystemTime {
+        self.appended_at
+    }
+
+    async fn ack(&self) -> Result<(), BusError> {
+        self.say(AckKind::Ack).await
+    }
+
+    async fn nak(&self, delay: Duration) -> Result<(), BusError> {
+        self.say(AckKind::Nak((!delay.is_zero()).then_some(delay))).await
+    }
+
+    async fn in_progress(&self) -> Result<(), BusError> {
+        self.say(AckKind::Progress).await
+    }
+
+    async fn term(&self) -> Result<(), BusError> {
+        self.say(AckKind::Term).await
+    }
+}
