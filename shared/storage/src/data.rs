@@ -35,12 +35,30 @@ pub struct Submission {
     pub event_id: Option<EventId>,
     /// What to do.
     pub event: Event,
+    /// Where it stands in a log. If the store has come that far in this log, the event has no effect.
+    pub position: Option<LogPosition>,
+}
+
+impl From<Event> for Submission {
+    /// Neither repeatable nor from a log.
+    fn from(event: Event) -> Self {
+        Self { event_id: None, event, position: None }
+    }
+}
+
+/// A place in a log that is applied in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    /// Which log; another one that is begun anew has another name.
+    pub log: SmolStr,
+    /// Where, from 1.
+    pub sequence: u64,
 }
 
 /// What became of one [`Submission`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The id was in the ledger already; nothing happened.
+    /// The id was in the ledger already, or the position was passed; nothing happened.
     pub duplicate: bool,
     /// Rows removed by a deletion of feedback; 0 for every other event.
     pub rows_deleted: u64,
@@ -66,7 +84,14 @@ pub trait DataStore: Send + Sync + 'static {
     /// returns one [`Outcome`] for each, in order, once they are durable. All or none are applied: on an
     /// error nothing has changed. Concurrent calls may be grouped into one commit; they then take effect in
     /// the order in which they were called. Ids in the ledger are kept for at least 24 hours.
+    ///
+    /// How far each log has been applied is kept in the same transaction: of events with a [`LogPosition`] at or below
+    /// that, none has an effect, so what a log delivers again costs nothing, whoever applies it. Positions of one log
+    /// ascend within a call.
     async fn apply(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, StorageError>;
+
+    /// The highest position of this log that was applied; `None` if none was.
+    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError>;
 
     /// The user, or `None`.
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError>;
@@ -149,7 +174,7 @@ pub trait DataStore: Send + Sync + 'static {
     /// Whether the store can be reached and written to.
     async fn ping(&self) -> Result<(), StorageError>;
 
-    /// Removes every user, item, feedback row and ledger entry.
+    /// Removes every user, item, feedback row, ledger entry and position.
     async fn purge(&self) -> Result<(), StorageError>;
 }
 

@@ -10,7 +10,7 @@ use ulex_domain::{
     Event, EventId, Feedback, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch,
 };
 use ulex_storage::conformance::data::dump::dump;
-use ulex_storage::data::{self, DataStore, MemoryStore, Submission};
+use ulex_storage::data::{self, DataStore, LogPosition, MemoryStore, Submission};
 
 fn id() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["a", "b", "B", "a/b", "", "é", "a longer id than fits inline", "10", "9"])
@@ -105,10 +105,14 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn submission() -> impl Strategy<Value = Submission> {
-    (prop::option::of(0_u8..30), event()).prop_map(|(id, event)| Submission {
-        event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
-        event,
-    })
+    (prop::option::of(0_u8..30), event(), prop::option::of((0_u8..2, 1_u64..20))).prop_map(
+        |(id, event, position)| Submission {
+            event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
+            event,
+            position: position
+                .map(|(log, sequence)| LogPosition { log: SmolStr::new(format!("log {log}")), sequence }),
+        },
+    )
 }
 
 async fn compare(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_rows: usize) {
