@@ -26,7 +26,21 @@ use crate::decode::{self, Asked, Published};
 use crate::parts::part_id;
 
 /// Most events of one message: its position in the log leaves room for so many.
-pub const MOST_EVENTS: usize = 1 << 16;
+pub const MOST_EVENTS: usize = 1 << PART_BITS;
+
+const PART_BITS: u32 = 16;
+
+/// The position that the store keeps for an event: a message may hold several, and each has its own.
+#[must_use]
+pub const fn position(sequence: u64, part: usize) -> u64 {
+    (sequence << PART_BITS) | part as u64
+}
+
+/// The position in the stream of the message that holds the event.
+#[must_use]
+pub const fn sequence_at(position: u64) -> u64 {
+    position >> PART_BITS
+}
 
 /// What publishers cannot say for themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

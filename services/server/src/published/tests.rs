@@ -95,14 +95,9 @@ fn an_array_takes_effect_in_its_order() {
     let body = r#"[{"UserId":"a"},{"UserId":"b"},{"Op":"delete","UserId":"a"},{"UserId":"a"},{"UserId":"a","Comment":"x"}]"#;
     let events: Vec<Event> =
         read("user", &[], body).unwrap().into_iter().map(|envelope| envelope.event).collect();
-    let counts: Vec<usize> = events
-        .iter()
-        .map(|event| match event {
-            Event::PutUsers { users } => users.len(),
-            Event::DeleteUser { .. } => 0,
-            other => panic!("{other:?}"),
-        })
-        .collect();
+    let count = |event: &Event| if let Event::PutUsers { users } = event { users.len() } else { 0 };
+    let counts: Vec<usize> = events.iter().map(count).collect();
+    assert_eq!(events[1], Event::DeleteUser { user_id: UserId::new("a") });
     assert_eq!(counts, [2, 0, 1, 1], "the last record replaces the one before it");
     assert_eq!(read("user", &[], "[]").unwrap(), []);
 }
