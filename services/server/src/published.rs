@@ -20,7 +20,7 @@ use serde_json::Error as JsonError;
 use ulex_domain::{Event, EventId, FeedbackKey, FeedbackMode, ItemId, Timestamp, UserId};
 use ulex_nats::Payload;
 use ulex_nats::events::EventEnvelope;
-use ulex_nats::transport::{MESSAGE_ID_HEADER, Message, SCHEMA_HEADER};
+use ulex_nats::transport::{EVENT_ID_HEADER, MESSAGE_ID_HEADER, Message, SCHEMA_HEADER};
 
 use crate::decode::{self, Asked, Published};
 use crate::parts::part_id;
@@ -124,10 +124,7 @@ pub fn events_of(
     appended_at: SystemTime,
     admission: Admission,
 ) -> Result<Vec<EventEnvelope>, String> {
-    let given_id = match message.headers.get(MESSAGE_ID_HEADER) {
-        None => None,
-        Some(text) => Some(EventId::new(text).map_err(|reason| format!("{MESSAGE_ID_HEADER}: {reason}"))?),
-    };
+    let given_id = given_id(message)?;
     let kind = match message.headers.get(SCHEMA_HEADER) {
         None => Kind::of_subject(&message.subject)?,
         Some(schema) if schema == EventEnvelope::SCHEMA => return envelope(message, given_id),
@@ -138,6 +135,14 @@ pub fn events_of(
         return Err(format!("expected at most {MOST_EVENTS} events in one message, got {}", events.len()));
     }
     Ok(named(events, given_id.as_ref()))
+}
+
+fn given_id(message: &Message) -> Result<Option<EventId>, String> {
+    let find = |name| message.headers.get(name).map(|text| (name, text));
+    let Some((name, text)) = find(EVENT_ID_HEADER).or_else(|| find(MESSAGE_ID_HEADER)) else {
+        return Ok(None);
+    };
+    EventId::new(text).map(Some).map_err(|reason| format!("{name}: {reason}"))
 }
 
 fn envelope(message: &Message, given_id: Option<EventId>) -> Result<Vec<EventEnvelope>, String> {

@@ -123,6 +123,8 @@ fn the_id_is_that_of_the_record_else_that_of_the_message() {
     .unwrap();
     assert_eq!(ids(&events), [Some("e"), Some("m"), Some("m#1")]);
     assert_eq!(ids(&read("user", &[], r#"{"UserId":"a"}"#).unwrap()), [None]);
+    let sent_again = [("Nats-Msg-Id", "again"), ("ulex-event-id", "m")];
+    assert_eq!(ids(&read("user", &sent_again, r#"{"UserId":"a"}"#).unwrap()), [Some("m")]);
     let text = read("user", &[("Nats-Msg-Id", &"x".repeat(200))], r#"{"UserId":"a"}"#).unwrap_err();
     assert!(text.starts_with("Nats-Msg-Id: an event id must be"), "{text}");
 }
