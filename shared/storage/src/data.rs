@@ -8,6 +8,8 @@ use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Event, EventId, Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteSettings, SqliteStore};
 
@@ -15,6 +17,8 @@ use crate::StorageError;
 use crate::address::Address;
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod search_text;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -23,10 +27,15 @@ mod validate;
 /// How long the id of an event is kept at least.
 const LEDGER_NANOS: i64 = 24 * 60 * 60 * 1_000_000_000;
 
-#[cfg(feature = "sqlite")]
-const AVAILABLE: &str = "sqlite://path and memory://";
-#[cfg(not(feature = "sqlite"))]
-const AVAILABLE: &str = "memory:// (it was built without sqlite)";
+/// The URL forms of this build.
+const AVAILABLE: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+    (true, true) => "sqlite://path, postgres://user:password@host:port/database and memory://",
+    (true, false) => "sqlite://path and memory:// (it was built without postgres)",
+    (false, true) => {
+        "postgres://user:password@host:port/database and memory:// (it was built without sqlite)"
+    }
+    (false, false) => "memory:// (it was built without sqlite and postgres)",
+};
 
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -247,8 +256,9 @@ fn bare_user(user_id: UserId) -> User {
 /// Opens the store that `url` names and brings its tables up to date; every table name begins with
 /// `table_prefix`.
 ///
-/// `sqlite://path?max_page_count=n` is a file, created with its directory if absent; `memory://` keeps
-/// everything in this process and forgets it at the end.
+/// `sqlite://path?max_page_count=n` is a file, created with its directory if absent;
+/// `postgres://user:password@host:port/database?sslmode=...&sslrootcert=...&pool_size=n` (also `postgresql://`) a
+/// database of a PostgreSQL server; `memory://` keeps everything in this process and forgets it at the end.
 ///
 /// # Errors
 ///
@@ -259,6 +269,7 @@ pub async fn open(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, S
     match address.scheme {
         "memory" => Ok(Arc::new(MemoryStore::new())),
         "sqlite" => open_sqlite(&address, table_prefix).await,
+        "postgres" | "postgresql" => open_postgres(url, table_prefix).await,
         other => Err(unknown_scheme(other)),
     }
 }
@@ -276,4 +287,15 @@ async fn open_sqlite(address: &Address<'_>, table_prefix: &str) -> Result<Arc<dy
 #[expect(clippy::unused_async, reason = "takes the place of one that waits")]
 async fn open_sqlite(address: &Address<'_>, _prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
     Err(unknown_scheme(address.scheme))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    Ok(Arc::new(PostgresStore::open(url, table_prefix).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "takes the place of one that waits")]
+async fn open_postgres(_url: &str, _prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    Err(unknown_scheme("postgres"))
 }
