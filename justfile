@@ -19,7 +19,8 @@ build:
 
 # Every test, those that need servers on servers started for them; with arguments, the ordinary tests of those names.
 test *filter:
-    {{ if filter == "" { "deploy/servers.sh test just --justfile '" + justfile() + "' test-plain" } else { "just --justfile '" + justfile() + "' test-plain " + filter } }}
+    {{ if filter == "" { "deploy/servers.sh test" } else { "" } }} \
+        '{{ just_executable() }}' --justfile '{{ justfile() }}' test-plain {{ filter }}
 
 # Every test that needs nothing but this machine; arguments filter them by name.
 test-plain *filter: tests
