@@ -25,7 +25,7 @@ if [ ! -e "$data/PG_VERSION" ]; then
 fi
 port=$(free_port)
 launch "$folder" postgres INT "${account[@]}" "$programs/postgres" -D "$data" -h 127.0.0.1 -p "$port" \
-    -c unix_socket_directories= -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_connections=300 \
+    -c unix_socket_directories= -c fsync=off -c full_page_writes=off -c max_connections=300 \
     -c log_min_messages=warning
 
 answers_query() {
