@@ -38,7 +38,12 @@ pub(super) async fn open_store(inner: &Inner, spec: &BucketSpec) -> Result<Store
             CreateKeyValueErrorKind::InvalidStoreName | CreateKeyValueErrorKind::TooLongHistory => {
                 BusError::Refused { name: spec.name.clone().into_owned(), reason: reason.to_string() }
             }
-            _ => BusError::transport(spec.name.clone(), reason),
+            CreateKeyValueErrorKind::JetStream
+            | CreateKeyValueErrorKind::BucketCreate
+            | CreateKeyValueErrorKind::TimedOut
+            | CreateKeyValueErrorKind::LimitMarkersNotSupported => {
+                BusError::transport(spec.name.clone(), reason)
+            }
         }),
         Err(_late) => Err(BusError::Timeout { subject: spec.name.clone().into_owned() }),
     }
@@ -122,7 +127,10 @@ impl RawBucket for Opened {
         within(key, async {
             self.store.create(key, value).await.map_err(|reason| match reason.kind() {
                 CreateErrorKind::AlreadyExists => BusError::Conflict { key: key.to_owned() },
-                _ => BusError::transport(key, reason),
+                CreateErrorKind::InvalidKey
+                | CreateErrorKind::Publish
+                | CreateErrorKind::Ack
+                | CreateErrorKind::Other => BusError::transport(key, reason),
             })
         })
         .await

@@ -432,97 +432,111 @@ impl Keeper {
     }
 
     /// Keeps the cursor until it is lost or the puller leaves.
-    async fn hold(&mut self, mut cursor: Cursor, mut revision: u64) {
-        let spec = self.shared.spec.clone();
+    async fn hold(&mut self, cursor: Cursor, revision: u64) {
+        let mut held = Held { cursor, revision, written_at: Instant::now() };
         let mut reading: Option<Reading> = None;
         let mut renew = interval(RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         renew.tick().await;
-        let mut written_at = Instant::now();
         loop {
-            enum Step {
-                Leave,
-                Write,
-                Settled,
-                Read(Result<Vec<StreamMessage>, BusError>),
-            }
             let shared = Arc::clone(&self.shared);
             let mut settled = std::pin::pin!(shared.settled.notified());
             settled.as_mut().enable();
-            let has_room = shared.has_room();
-            let read = async {
-                if !has_room {
-                    return std::future::pending().await;
-                }
-                let reader = match &mut reading {
-                    Some(reader) => reader,
-                    None => {
-                        let from = ReadFrom::Sequence(shared.hand.lock().read + 1);
-                        reading.insert(Reading::open(&self.inner, &spec.stream, &spec.filter, from).await?)
-                    }
-                };
-                reader.read(READ_MAX, RENEW).await
-            };
             let step = tokio::select! {
                 biased;
                 () = Self::leaving(&shared, &mut self.closed) => Step::Leave,
                 _ = renew.tick() => Step::Write,
                 () = &mut settled => Step::Settled,
-                read = read => Step::Read(read),
+                read = read_ahead(&self.inner, &shared, &mut reading) => Step::Read(read),
             };
             match step {
-                Step::Read(Ok(messages)) => {
-                    if !messages.is_empty() {
-                        shared.take(messages);
-                    }
-                    continue;
-                }
+                Step::Read(Ok(messages)) => shared.take(messages),
                 Step::Read(Err(BusError::NoStream { .. })) => return,
                 Step::Read(Err(reason)) => {
                     debug!(%reason, consumer = self.key, "cannot read");
                     self.rest(LOOK).await;
-                    continue;
                 }
-                Step::Settled if written_at.elapsed() < FLUSH => {
-                    tokio::time::sleep_until(written_at + FLUSH).await;
-                }
-                Step::Settled | Step::Write | Step::Leave => {}
-            }
-            let leaves = matches!(step, Step::Leave) || self.is_leaving();
-            cursor.done = shared.hand.lock().done();
-            cursor.holder = (!leaves).then(|| self.holder.clone());
-            let asked_at = Instant::now();
-            match self.cursors.put(&self.key, &cursor, revision).await {
-                Ok(next) => {
-                    revision = next;
-                    written_at = asked_at;
-                    shared.extend(asked_at + TAKE_OVER.mul_f64(0.8));
-                }
-                Err(BusError::Conflict { .. }) if !leaves => {
-                    // An answer that was lost leaves a later revision, of this very holder.
-                    match self.cursors.get(&self.key).await {
-                        Ok(Some((found, next))) if found.holder.as_ref() == Some(&self.holder) => {
-                            revision = next
-                        }
-                        Ok(_) => {
-                            info!(consumer = self.key, "another process drains now");
-                            return;
-                        }
-                        Err(reason) => debug!(%reason, consumer = self.key, "the cursor cannot be read"),
+                Step::Settled => {
+                    tokio::time::sleep_until(held.written_at + FLUSH).await;
+                    if !self.write(&mut held, false).await {
+                        return;
                     }
                 }
-                Err(reason) => {
-                    debug!(%reason, consumer = self.key, "the cursor cannot be written");
-                    if !leaves {
-                        self.rest(LOOK).await;
+                Step::Write | Step::Leave => {
+                    let leaves = matches!(step, Step::Leave) || self.is_leaving();
+                    if !self.write(&mut held, leaves).await || leaves {
+                        return;
                     }
                 }
-            }
-            if leaves {
-                return;
             }
         }
     }
+
+    /// Writes how far the consumer has come; `false` if another process moves the cursor now.
+    async fn write(&mut self, held: &mut Held, leaves: bool) -> bool {
+        held.cursor.done = self.shared.hand.lock().done();
+        held.cursor.holder = (!leaves).then(|| self.holder.clone());
+        let asked_at = Instant::now();
+        match self.cursors.put(&self.key, &held.cursor, held.revision).await {
+            Ok(revision) => {
+                held.revision = revision;
+                held.written_at = asked_at;
+                self.shared.extend(asked_at + TAKE_OVER.mul_f64(0.8));
+            }
+            // An answer that was lost leaves a later revision, of this very holder.
+            Err(BusError::Conflict { .. }) => match self.cursors.get(&self.key).await {
+                Ok(Some((found, revision))) if found.holder.as_ref() == Some(&self.holder) => {
+                    held.revision = revision;
+                }
+                Ok(_) => {
+                    info!(consumer = self.key, "another process drains now");
+                    return false;
+                }
+                Err(reason) => debug!(%reason, consumer = self.key, "the cursor cannot be read"),
+            },
+            Err(reason) => {
+                debug!(%reason, consumer = self.key, "the cursor cannot be written");
+                if !leaves {
+                    self.rest(LOOK).await;
+                }
+            }
+        }
+        true
+    }
+}
+
+/// The cursor as its holder knows it.
+struct Held {
+    cursor: Cursor,
+    revision: u64,
+    written_at: Instant,
+}
+
+/// What a holder does next.
+enum Step {
+    Leave,
+    Write,
+    Settled,
+    Read(Result<Vec<StreamMessage>, BusError>),
+}
+
+/// Waits for messages behind those at hand, if there is room for them.
+async fn read_ahead(
+    inner: &Arc<Inner>,
+    shared: &Shared,
+    reading: &mut Option<Reading>,
+) -> Result<Vec<StreamMessage>, BusError> {
+    if !shared.has_room() {
+        return std::future::pending().await;
+    }
+    let reader = match reading {
+        Some(reader) => reader,
+        None => {
+            let from = ReadFrom::Sequence(shared.hand.lock().read + 1);
+            reading.insert(Reading::open(inner, &shared.spec.stream, &shared.spec.filter, from).await?)
+        }
+    };
+    reader.read(READ_MAX, RENEW).await
 }
 
 /// A delivery; settling it is a matter of this process's memory.

@@ -60,27 +60,11 @@ impl Reading {
     /// The next message, waiting until `deadline`.
     async fn next(&mut self, deadline: Instant) -> Result<Option<StreamMessage>, BusError> {
         loop {
-            let source = match &mut self.source {
-                Some(source) => source,
-                None => {
-                    if self.failures > 0 {
-                        let until = Instant::now() + pause(self.failures);
-                        tokio::time::sleep_until(until.min(deadline)).await;
-                        if until >= deadline {
-                            return Ok(None);
-                        }
-                    }
-                    let again = (Arc::clone(&self.inner), self.stream.clone(), self.filter.clone());
-                    match build(again.0, again.1, again.2, self.place).await {
-                        Ok(source) => self.source.insert(source),
-                        Err(reason @ (BusError::Closed | BusError::NoStream { .. })) => return Err(reason),
-                        Err(reason) => {
-                            debug!(%reason, stream = self.stream, "reading cannot go on yet");
-                            self.failures += 1;
-                            continue;
-                        }
-                    }
+            let Some(source) = &mut self.source else {
+                if !self.rebuild(deadline).await? {
+                    return Ok(None);
                 }
+                continue;
             };
             let next = tokio::select! {
                 biased;
@@ -98,6 +82,27 @@ impl Reading {
                 Ok(None) => self.source = None,
             }
         }
+    }
+
+    /// Tries once to build what it stands on again, after a pause that grows; `false` if the deadline has come.
+    async fn rebuild(&mut self, deadline: Instant) -> Result<bool, BusError> {
+        if self.failures > 0 {
+            let until = Instant::now() + pause(self.failures);
+            tokio::time::sleep_until(until.min(deadline)).await;
+            if until >= deadline {
+                return Ok(false);
+            }
+        }
+        let (inner, stream, filter) = (Arc::clone(&self.inner), self.stream.clone(), self.filter.clone());
+        match build(inner, stream, filter, self.place).await {
+            Ok(source) => self.source = Some(source),
+            Err(reason @ (BusError::Closed | BusError::NoStream { .. })) => return Err(reason),
+            Err(reason) => {
+                debug!(%reason, stream = self.stream, "reading cannot go on yet");
+                self.failures += 1;
+            }
+        }
+        Ok(true)
     }
 
     fn took(&mut self, message: async_nats::jetstream::Message) -> Result<StreamMessage, BusError> {

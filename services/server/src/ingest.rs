@@ -347,7 +347,7 @@ struct Group {
 }
 
 fn submission(envelope: EventEnvelope) -> Submission {
-    Submission { event_id: envelope.event_id, event: envelope.event }
+    Submission { event_id: envelope.event_id, ..envelope.event.into() }
 }
 
 /// Where the publisher waits for a receipt, if it does.

@@ -8,6 +8,8 @@ use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Event, EventId, Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteSettings, SqliteStore};
 
@@ -15,6 +17,8 @@ use crate::StorageError;
 use crate::address::Address;
 
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod search_text;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -23,10 +27,15 @@ mod validate;
 /// How long the id of an event is kept at least.
 const LEDGER_NANOS: i64 = 24 * 60 * 60 * 1_000_000_000;
 
-#[cfg(feature = "sqlite")]
-const AVAILABLE: &str = "sqlite://path and memory://";
-#[cfg(not(feature = "sqlite"))]
-const AVAILABLE: &str = "memory:// (it was built without sqlite)";
+/// The URL forms of this build.
+const AVAILABLE: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+    (true, true) => "sqlite://path, postgres://user:password@host:port/database and memory://",
+    (true, false) => "sqlite://path and memory:// (it was built without postgres)",
+    (false, true) => {
+        "postgres://user:password@host:port/database and memory:// (it was built without sqlite)"
+    }
+    (false, false) => "memory:// (it was built without sqlite and postgres)",
+};
 
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,12 +44,30 @@ pub struct Submission {
     pub event_id: Option<EventId>,
     /// What to do.
     pub event: Event,
+    /// Where it stands in a log. If the store has come that far in this log, the event has no effect.
+    pub position: Option<LogPosition>,
+}
+
+impl From<Event> for Submission {
+    /// Neither repeatable nor from a log.
+    fn from(event: Event) -> Self {
+        Self { event_id: None, event, position: None }
+    }
+}
+
+/// A place in a log that is applied in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    /// Which log; another one that is begun anew has another name.
+    pub log: SmolStr,
+    /// Where, from 1.
+    pub sequence: u64,
 }
 
 /// What became of one [`Submission`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The id was in the ledger already; nothing happened.
+    /// The id was in the ledger already, or the position was passed; nothing happened.
     pub duplicate: bool,
     /// Rows removed by a deletion of feedback; 0 for every other event.
     pub rows_deleted: u64,
@@ -66,7 +93,14 @@ pub trait DataStore: Send + Sync + 'static {
     /// returns one [`Outcome`] for each, in order, once they are durable. All or none are applied: on an
     /// error nothing has changed. Concurrent calls may be grouped into one commit; they then take effect in
     /// the order in which they were called. Ids in the ledger are kept for at least 24 hours.
+    ///
+    /// How far each log has been applied is kept in the same transaction: of events with a [`LogPosition`] at or below
+    /// that, none has an effect, so what a log delivers again costs nothing, whoever applies it. Positions of one log
+    /// ascend within a call.
     async fn apply(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, StorageError>;
+
+    /// The highest position of this log that was applied; `None` if none was.
+    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError>;
 
     /// The user, or `None`.
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError>;
@@ -149,7 +183,7 @@ pub trait DataStore: Send + Sync + 'static {
     /// Whether the store can be reached and written to.
     async fn ping(&self) -> Result<(), StorageError>;
 
-    /// Removes every user, item, feedback row and ledger entry.
+    /// Removes every user, item, feedback row, ledger entry and position.
     async fn purge(&self) -> Result<(), StorageError>;
 }
 
@@ -222,8 +256,9 @@ fn bare_user(user_id: UserId) -> User {
 /// Opens the store that `url` names and brings its tables up to date; every table name begins with
 /// `table_prefix`.
 ///
-/// `sqlite://path?max_page_count=n` is a file, created with its directory if absent; `memory://` keeps
-/// everything in this process and forgets it at the end.
+/// `sqlite://path?max_page_count=n` is a file, created with its directory if absent;
+/// `postgres://user:password@host:port/database?sslmode=...&sslrootcert=...&pool_size=n` (also `postgresql://`) a
+/// database of a PostgreSQL server; `memory://` keeps everything in this process and forgets it at the end.
 ///
 /// # Errors
 ///
@@ -234,6 +269,7 @@ pub async fn open(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, S
     match address.scheme {
         "memory" => Ok(Arc::new(MemoryStore::new())),
         "sqlite" => open_sqlite(&address, table_prefix).await,
+        "postgres" | "postgresql" => open_postgres(url, table_prefix).await,
         other => Err(unknown_scheme(other)),
     }
 }
@@ -251,4 +287,15 @@ async fn open_sqlite(address: &Address<'_>, table_prefix: &str) -> Result<Arc<dy
 #[expect(clippy::unused_async, reason = "takes the place of one that waits")]
 async fn open_sqlite(address: &Address<'_>, _prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
     Err(unknown_scheme(address.scheme))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    Ok(Arc::new(PostgresStore::open(url, table_prefix).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "takes the place of one that waits")]
+async fn open_postgres(_url: &str, _prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    Err(unknown_scheme("postgres"))
 }

@@ -95,11 +95,11 @@ fn overwrite(rows: Vec<Feedback>) -> Event {
 }
 
 fn named(id: &str, event: Event) -> Submission {
-    Submission { event_id: Some(EventId::new(id).expect("the suite's ids are valid")), event }
+    Submission { event_id: Some(EventId::new(id).expect("the suite's ids are valid")), ..event.into() }
 }
 
 async fn apply(store: &dyn DataStore, event: Event) -> Outcome {
-    let outcomes = store.apply(vec![Submission { event_id: None, event }]).await.expect("apply");
+    let outcomes = store.apply(vec![Submission::from(event)]).await.expect("apply");
     assert_eq!(outcomes.len(), 1, "one outcome for each submission");
     outcomes.into_iter().next().expect("there is one")
 }

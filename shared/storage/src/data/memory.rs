@@ -18,7 +18,7 @@ use ulex_domain::{
 
 use super::search_text::{SearchText, query_words, words};
 use super::validate::validate;
-use super::{Counts, DataStore, FeedbackRow, LEDGER_NANOS, Outcome, Submission};
+use super::{Counts, DataStore, FeedbackRow, LEDGER_NANOS, LogPosition, Outcome, Submission};
 use crate::StorageError;
 
 const BACKEND: &str = "memory";
@@ -39,6 +39,8 @@ struct Tables {
     /// Every type there ever was.
     types: BTreeSet<SmolStr>,
     ledger: HashSet<EventId>,
+    /// How far each log has been applied.
+    positions: BTreeMap<SmolStr, u64>,
     /// The ledger's ids, oldest first.
     ledger_order: VecDeque<(Timestamp, EventId)>,
     search: SearchText,
@@ -54,6 +56,13 @@ impl MemoryStore {
 
 impl Tables {
     fn submit(&mut self, submission: Submission, now: Timestamp) -> Outcome {
+        if let Some(LogPosition { log, sequence }) = submission.position {
+            let known = self.positions.entry(log).or_default();
+            if sequence <= *known {
+                return Outcome { duplicate: true, ..Outcome::default() };
+            }
+            *known = sequence;
+        }
         if let Some(id) = submission.event_id
             && !self.enter(id, now)
         {
@@ -278,6 +287,10 @@ impl DataStore for MemoryStore {
         let now = Timestamp::now();
         let mut tables = self.tables.lock();
         Ok(submissions.into_iter().map(|submission| tables.submit(submission, now)).collect())
+    }
+
+    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError> {
+        Ok(self.tables.lock().positions.get(log).copied())
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError> {

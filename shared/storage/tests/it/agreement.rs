@@ -10,7 +10,7 @@ use ulex_domain::{
     Event, EventId, Feedback, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch,
 };
 use ulex_storage::conformance::data::dump::dump;
-use ulex_storage::data::{self, DataStore, MemoryStore, Submission};
+use ulex_storage::data::{self, DataStore, LogPosition, MemoryStore, Submission};
 
 fn id() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["a", "b", "B", "a/b", "", "é", "a longer id than fits inline", "10", "9"])
@@ -105,33 +105,46 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn submission() -> impl Strategy<Value = Submission> {
-    (prop::option::of(0_u8..30), event()).prop_map(|(id, event)| Submission {
-        event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
-        event,
-    })
+    (prop::option::of(0_u8..30), event(), prop::option::of((0_u8..2, 1_u64..20))).prop_map(
+        |(id, event, position)| Submission {
+            event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
+            event,
+            position: position
+                .map(|(log, sequence)| LogPosition { log: SmolStr::new(format!("log {log}")), sequence }),
+        },
+    )
 }
 
-async fn compare(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_rows: usize) {
+/// A few calls of a few events each.
+pub fn calls() -> impl Strategy<Value = Vec<Vec<Submission>>> {
+    vec(vec(submission(), 1..6), 1..12)
+}
+
+async fn compare_sqlite(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_rows: usize) {
     let directory = tempfile::tempdir().unwrap();
     let url = format!("sqlite://{}/data.db?recent_rows={recent_rows}", directory.path().display());
+    compare(data::open(&url, "").await.unwrap().as_ref(), calls, page).await;
+}
+
+/// Applies the calls to an empty store and to the reference, and compares all that can be seen.
+pub async fn compare(store: &dyn DataStore, calls: Vec<Vec<Submission>>, page: NonZeroUsize) {
     let memory = MemoryStore::new();
-    let sqlite = data::open(&url, "").await.unwrap();
     for call in calls {
-        let outcomes = sqlite.apply(call.clone()).await.unwrap();
+        let outcomes = store.apply(call.clone()).await.unwrap();
         assert_eq!(outcomes, memory.apply(call).await.unwrap());
     }
     let expected = dump(&memory, page).await;
-    assert_eq!(dump(sqlite.as_ref(), page).await, expected);
+    assert_eq!(dump(store, page).await, expected);
     for user in &expected.users {
         let until = Some(Timestamp::from_nanos(0));
-        let rows = sqlite.user_feedback(&user.user_id, until).await.unwrap();
+        let rows = store.user_feedback(&user.user_id, until).await.unwrap();
         assert_eq!(rows, memory.user_feedback(&user.user_id, until).await.unwrap());
     }
     for item in &expected.items {
-        let rows = sqlite.item_feedback(&item.item_id, None).await.unwrap();
+        let rows = store.item_feedback(&item.item_id, None).await.unwrap();
         assert_eq!(rows, memory.item_feedback(&item.item_id, None).await.unwrap());
     }
-    assert_eq!(sqlite.counts().await.unwrap(), memory.counts().await.unwrap());
+    assert_eq!(store.counts().await.unwrap(), memory.counts().await.unwrap());
 }
 
 proptest! {
@@ -139,11 +152,11 @@ proptest! {
 
     #[test]
     fn sqlite_and_memory_agree_on_every_outcome_and_every_row(
-        calls in vec(vec(submission(), 1..6), 1..12),
+        calls in calls(),
         page in 1_usize..9,
         recent_rows in 0_usize..6,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(compare(calls, NonZeroUsize::new(page).unwrap(), recent_rows));
+        runtime.block_on(compare_sqlite(calls, NonZeroUsize::new(page).unwrap(), recent_rows));
     }
 }

@@ -86,10 +86,7 @@ async fn tables_of_another_program_are_refused_and_left_alone() {
 fn bulky(from: usize, items: usize) -> Vec<Submission> {
     let item =
         |number| Item { comment: "x".repeat(4_000), ..Item::bare(ItemId::new(format!("item {number}"))) };
-    vec![Submission {
-        event_id: None,
-        event: Event::PutItems { items: (from..from + items).map(item).collect() },
-    }]
+    vec![Event::PutItems { items: (from..from + items).map(item).collect() }.into()]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,7 +105,7 @@ async fn a_full_disk_fails_a_call_as_a_whole_and_the_store_works_again_when_ther
     assert_eq!(store.counts().await.unwrap().items, 7);
     for number in 0..5 {
         let deletion = Event::DeleteItem { item_id: ItemId::new(format!("item {number}")) };
-        store.apply(vec![Submission { event_id: None, event: deletion }]).await.unwrap();
+        store.apply(vec![Submission::from(deletion)]).await.unwrap();
     }
     store.apply(bulky(500, 5)).await.unwrap();
     assert_eq!(store.counts().await.unwrap().items, 7);
@@ -150,10 +147,7 @@ async fn a_build_of_the_search_index_that_was_interrupted_goes_on() {
     let store = open(&path).await.unwrap();
     let items = (0..30)
         .map(|number| Item { comment: "word".to_owned(), ..Item::bare(ItemId::new(number.to_string())) });
-    store
-        .apply(vec![Submission { event_id: None, event: Event::PutItems { items: items.collect() } }])
-        .await
-        .unwrap();
+    store.apply(vec![Submission::from(Event::PutItems { items: items.collect() })]).await.unwrap();
     drop(store);
     // As a process leaves it that dies right after the new definition was committed.
     let file = Connection::open(&path).unwrap();
@@ -188,7 +182,7 @@ async fn a_heavy_user_and_a_popular_item_are_read_completely() {
         insert_users: true,
         insert_items: true,
     };
-    store.apply(vec![Submission { event_id: None, event }]).await.unwrap();
+    store.apply(vec![Submission::from(event)]).await.unwrap();
     let rows = store.user_feedback(&UserId::new("heavy"), None).await.unwrap();
     assert_eq!(rows.len(), 3_000);
     assert!(rows.windows(2).all(|pair| pair[0].item_id < pair[1].item_id));
@@ -203,7 +197,7 @@ async fn a_heavy_user_and_a_popular_item_are_read_completely() {
         insert_users: true,
         insert_items: true,
     };
-    store.apply(vec![Submission { event_id: None, event }]).await.unwrap();
+    store.apply(vec![Submission::from(event)]).await.unwrap();
     let rows = store.item_feedback(&ItemId::new("popular"), None).await.unwrap();
     assert_eq!(rows.len(), 3_000);
     assert!(rows.windows(2).all(|pair| pair[0].user_id < pair[1].user_id));

@@ -136,6 +136,12 @@ impl Reader {
         Ok(done)
     }
 
+    pub fn applied_until(&self, log: &str) -> Result<Option<u64>> {
+        let mut statement = self.connection.prepare_cached(&self.sql.applied_until)?;
+        let found: Option<i64> = statement.query_row([log], |row| row.get(0)).optional()?;
+        Ok(found.map(i64::cast_unsigned))
+    }
+
     pub fn user(&self, id: &UserId) -> Result<Option<User>> {
         self.connection.prepare_cached(&self.sql.user)?.query_row([id.as_str()], decode::user).optional()
     }
