@@ -16,10 +16,15 @@ on_redis_cluster redis-cluster
 on_cluster nats postgres redis
 '
 
-# Whether the sources have a module of this name in a file that knows of servers.
+# Whether the sources have a module of this name that knows of servers: in a file of its own, or inside another.
 in_sources() {
-    git -C "$1" grep -lE --untracked "ULEX_TEST_[A-Z]|ignore = \"needs " -- '*.rs' |
-        (cd "$1" && xargs -r grep -lwE "$2") >/dev/null
+    local root=$1 suite=$2 file
+    while read -r file; do
+        if [[ $file =~ (^|/)"$suite"(/|\.rs$) ]] || grep -qw "$suite" "$root/$file"; then
+            return
+        fi
+    done < <(git -C "$root" grep -lE --untracked 'ULEX_TEST_[A-Z]' -- '*.rs')
+    return 1
 }
 
 # Why a suite cannot run; nothing if it can.
