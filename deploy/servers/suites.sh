@@ -70,7 +70,7 @@ run_suites() {
 
 # Without the programs in which no test was wanted.
 shortened() {
-    grep -vE '^(running 0 tests|test result: ok\. 0 passed.*|     Running .*|)$' || true
+    grep --line-buffered -vE '^(running 0 tests|test result: ok\. 0 passed.*|     Running .*|)$' || true
 }
 
 # table LOG: from the lines of the tests. Uses `state` and `suites` of its caller. Fails if a suite ran nothing.
