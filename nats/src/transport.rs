@@ -38,6 +38,13 @@ pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 /// Inbox where the publisher of an appended message waits for what came of it.
 pub const RECEIPT_HEADER: &str = "ulex-receipt-to";
 
+/// Until when the publisher of an appended message waits, in milliseconds since 1970: later it must have no effect.
+pub const NOT_AFTER_HEADER: &str = "ulex-not-after";
+
+/// The event's id, where it cannot be [`MESSAGE_ID_HEADER`], because the stream would take a message that is sent again
+/// on purpose for a repetition.
+pub const EVENT_ID_HEADER: &str = "ulex-event-id";
+
 /// A name in a specification: a constant in `topology`, made up in tests.
 pub type Name = Cow<'static, str>;
 

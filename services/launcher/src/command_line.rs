@@ -3,10 +3,16 @@
 //! Only syntax is decided here. Whether a file exists or a number makes sense is found out by whoever uses it, so
 //! that the message can say what was expected.
 
+mod events;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::events::{
+    DataAction, DataArguments, DeadAction, EventsAction, EventsArguments, LogFrom, LogPlace, ReplayArguments,
+};
 
 /// What `--version` prints: the number, or what the build calls itself (`ULEX_VERSION`).
 pub const VERSION: &str = match option_env!("ULEX_VERSION") {
@@ -51,6 +57,10 @@ pub enum Action {
     Evaluate(EvaluateArguments),
     /// List trained models, look at one, or go back to an earlier one
     Models(ModelsArguments),
+    /// Look at the log of events: follow it, replay it, deal with what could not be applied
+    Events(EventsArguments),
+    /// Look at the data store as a whole
+    Data(DataArguments),
     /// Read a configuration file and report everything that is wrong with it
     CheckConfig(CheckConfigArguments),
 }

@@ -1,10 +1,12 @@
 //! Everything around the roles: what the command line says, how data gets in, how models are measured and how a
 //! stranger sees the system work. The program itself is `main.rs`, a table of contents.
 
+pub mod checksum;
 pub mod command_line;
 pub mod configuration;
 pub mod demo;
 pub mod evaluate;
+pub mod events;
 pub mod exit;
 pub mod http;
 pub mod http_client;

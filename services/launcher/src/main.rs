@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ulex_launcher::command_line::{Action, CommandLine};
-use ulex_launcher::{configuration, demo, evaluate, import, models, one};
+use ulex_launcher::{checksum, configuration, demo, evaluate, events, import, models, one};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         Action::Import(arguments) => import::command::import(&arguments),
         Action::Evaluate(arguments) => evaluate::run::run(&arguments),
         Action::Models(arguments) => models::run(&arguments),
+        Action::Events(arguments) => events::run(&arguments),
+        Action::Data(arguments) => checksum::run(&arguments),
         Action::CheckConfig(arguments) => configuration::check(&arguments.file),
     }
 }

@@ -38,6 +38,7 @@ use ulex_nats::membership::Role;
 use ulex_nats::topology::members;
 use ulex_server::ingest::{Ingest, IngestParts};
 use ulex_server::newcomers::Newcomers;
+use ulex_server::published::Admission;
 use ulex_worker::jobs::Jobs;
 use ulex_worker::predictor::Predictor;
 
@@ -120,6 +121,10 @@ impl Roles {
             bus: parts.bus.clone(),
             recommender: parts.recommender.clone(),
             batch_rows: parts.settings.ingest.batch_rows,
+            admission: Admission {
+                insert_users: parts.settings.server.auto_insert_user,
+                insert_items: parts.settings.server.auto_insert_item,
+            },
         };
         let place = self.places.ingest.clone();
         self.guard("ingest", &place, move || Ingest::new(ingest_parts.clone()));

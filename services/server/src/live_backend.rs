@@ -73,6 +73,10 @@ impl Backend for LiveBackend {
             Err(SubmitError::Overloaded) => Err(BackendError::Overloaded),
             Err(SubmitError::Unavailable(reason)) => Err(BackendError::Unavailable(reason)),
             Err(SubmitError::Rejected(reason)) => Err(BackendError::Internal(reason)),
+            Err(SubmitError::TooLarge { size, limit }) => Err(BackendError::Invalid {
+                field: "body".to_owned(),
+                expected: format!("rows of at most {limit} bytes, got one of {size}"),
+            }),
         }
     }
 
