@@ -2,29 +2,23 @@
 # Sourced by servers.sh: runs the tests that need servers, and says what was run and what was not.
 #
 # A suite is every test in a module of its name, such as `on_redis`; these tests are ignored in an ordinary run. Which
-# suites there are is read from the sources, so that a new one is run without being listed, and one that is there must
-# run at least one test.
+# suites there are is read from the sources: if any of them asks for the variable of a suite, at least one test of it must
+# run, so that none is left out because it is named differently.
 
-# Suite and the servers it needs.
+# Suite, the variable its tests ask for, and the servers it needs.
 suites='
-on_nats nats
-on_nats_cluster nats-cluster
-on_postgres postgres
-on_redis redis
-on_valkey valkey
-on_redis_cluster redis-cluster
-on_cluster nats postgres redis
+on_nats ULEX_TEST_NATS_URL nats
+on_nats_cluster ULEX_TEST_NATS_CLUSTER_URL nats-cluster
+on_postgres ULEX_TEST_POSTGRES_URL postgres
+on_redis ULEX_TEST_REDIS_URL redis
+on_valkey ULEX_TEST_VALKEY_URL valkey
+on_redis_cluster ULEX_TEST_REDIS_CLUSTER_URL redis-cluster
+on_cluster ULEX_TEST_NATS_SERVER nats postgres redis
 '
 
-# Whether the sources have a module of this name that knows of servers: in a file of its own, or inside another.
+# Whether anything in the sources asks for a variable.
 in_sources() {
-    local root=$1 suite=$2 file
-    while read -r file; do
-        if [[ $file =~ (^|/)"$suite"(/|\.rs$) ]] || grep -qw "$suite" "$root/$file"; then
-            return
-        fi
-    done < <(git -C "$root" grep -lE --untracked 'ULEX_TEST_[A-Z]' -- '*.rs')
-    return 1
+    git -C "$1" grep -qw --untracked "$2" -- '*.rs'
 }
 
 # Why a suite cannot run; nothing if it can.
@@ -44,13 +38,13 @@ hindrance() {
 
 # run_suites ROOT FOLDER: all suites whose servers are in FOLDER, in one run. Fails if a test or a suite failed.
 run_suites() {
-    local root=$1 folder=$2 suite servers why filters=() status=0
+    local root=$1 folder=$2 suite variable servers why filters=() status=0
     local -A state=()
-    while read -r suite servers; do
+    while read -r suite variable servers; do
         [ -n "$suite" ] || continue
         # shellcheck disable=SC2086  # a list of names
         why=$(hindrance "$folder" $servers)
-        if ! in_sources "$root" "$suite"; then
+        if ! in_sources "$root" "$variable"; then
             state[$suite]="no such tests in the sources"
         elif [ -n "$why" ]; then
             state[$suite]="skipped: $why"
@@ -70,7 +64,7 @@ run_suites() {
 
 # Without the programs in which no test was wanted.
 shortened() {
-    grep -vE '^(running 0 tests|test result: ok\. 0 passed.*|     Running .*|)$' || true
+    grep --line-buffered -vE '^(running 0 tests|test result: ok\. 0 passed.*|     Running .*|)$' || true
 }
 
 # table LOG: from the lines of the tests. Uses `state` and `suites` of its caller. Fails if a suite ran nothing.

@@ -63,22 +63,28 @@ mod servers {
         other.clear().await.unwrap();
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "needs Redis: ULEX_TEST_REDIS_URL"]
-    async fn on_redis_it_conforms() {
-        check("ULEX_TEST_REDIS_URL").await;
+    mod on_redis {
+        #[tokio::test(flavor = "multi_thread")]
+        #[ignore = "needs Redis: ULEX_TEST_REDIS_URL"]
+        async fn it_conforms() {
+            super::check("ULEX_TEST_REDIS_URL").await;
+        }
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "needs Valkey: ULEX_TEST_VALKEY_URL"]
-    async fn on_valkey_it_conforms() {
-        check("ULEX_TEST_VALKEY_URL").await;
+    mod on_valkey {
+        #[tokio::test(flavor = "multi_thread")]
+        #[ignore = "needs Valkey: ULEX_TEST_VALKEY_URL"]
+        async fn it_conforms() {
+            super::check("ULEX_TEST_VALKEY_URL").await;
+        }
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    #[ignore = "needs a Redis cluster: ULEX_TEST_REDIS_CLUSTER_URL"]
-    async fn on_redis_cluster_it_conforms() {
-        check("ULEX_TEST_REDIS_CLUSTER_URL").await;
+    mod on_redis_cluster {
+        #[tokio::test(flavor = "multi_thread")]
+        #[ignore = "needs a Redis cluster: ULEX_TEST_REDIS_CLUSTER_URL"]
+        async fn it_conforms() {
+            super::check("ULEX_TEST_REDIS_CLUSTER_URL").await;
+        }
     }
 
     #[tokio::test(flavor = "multi_thread")]
