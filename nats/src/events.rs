@@ -70,6 +70,12 @@ pub struct Receipt {
     /// Why it was not applied; it is a dead letter now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ReceiptError>,
+    /// Which process applied it.
+    #[serde(default)]
+    pub node: String,
+    /// Position in `CHANGES` behind which other processes know what changed about items; 0 if nothing did.
+    #[serde(default)]
+    pub known_at: u64,
 }
 
 /// Why an event was not applied.

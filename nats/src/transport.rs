@@ -45,6 +45,9 @@ pub const NOT_AFTER_HEADER: &str = "ulex-not-after";
 /// on purpose for a repetition.
 pub const EVENT_ID_HEADER: &str = "ulex-event-id";
 
+/// Which process sent it.
+pub const NODE_HEADER: &str = "ulex-node";
+
 /// A name in a specification: a constant in `topology`, made up in tests.
 pub type Name = Cow<'static, str>;
 

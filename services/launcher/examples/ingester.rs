@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut arguments = std::env::args().skip(1);
     let (nats, store) = arguments.next().zip(arguments.next()).ok_or("usage: ingester NATS_URL STORE_URL")?;
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    let runtime = ulex_launcher::one::system();
+    let runtime = ulex_launcher::role::system();
     runtime.block_on(async {
         let connection =
             ConnectionSettings { urls: vec![nats], name: "ingester".to_owned(), ..Default::default() };
@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
         let recommender = Recommender::new(store, cache, Plan::new(&settings), Duration::ZERO);
         let parts = IngestParts {
+            node: "ingester".to_owned(),
             bus,
             recommender,
             batch_rows: settings.ingest.batch_rows,

@@ -11,14 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use ulex_domain::{TenantId, Timestamp};
 use ulex_nats::transport::ReadFrom;
-use ulex_nats::{Bus, BusError, ConnectionSettings, JetStream};
+use ulex_nats::{Bus, BusError, JetStream};
 use ulex_server::published::Admission;
 use ulex_settings::Settings;
 use ulex_storage::StorageError;
 
 use crate::command_line::{EventsAction, EventsArguments, LogFrom};
 use crate::configuration::{self, Voice};
-use crate::exit;
+use crate::{exit, parts};
 
 /// How long a command tries to reach the server.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -82,15 +82,14 @@ async fn act(arguments: &EventsArguments, settings: &Settings) -> Result<(), Eve
 }
 
 /// Connects to the server that the command line names.
-async fn connect(urls: &[String], _settings: &Settings) -> Result<Bus, EventsError> {
-    if urls.is_empty() {
+async fn connect(urls: &[String], settings: &Settings) -> Result<Bus, EventsError> {
+    let mut connection = parts::connection(settings, &format!("ulex-events-{}", std::process::id()));
+    if !urls.is_empty() {
+        connection.urls = urls.to_vec();
+    }
+    if connection.urls.is_empty() {
         return Err(EventsError::NoServer);
     }
-    let connection = ConnectionSettings {
-        urls: urls.to_vec(),
-        name: format!("ulex-events-{}", std::process::id()),
-        ..ConnectionSettings::default()
-    };
     let transport = JetStream::connect(&connection, PATIENCE).await?;
     Ok(Bus::new(Arc::new(transport), TenantId::default()))
 }

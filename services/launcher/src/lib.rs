@@ -1,6 +1,7 @@
 //! Everything around the roles: what the command line says, how data gets in, how models are measured and how a
 //! stranger sees the system work. The program itself is `main.rs`, a table of contents.
 
+pub mod catalogue_follower;
 pub mod checksum;
 pub mod command_line;
 pub mod configuration;
@@ -14,6 +15,8 @@ pub mod import;
 pub mod models;
 pub mod one;
 pub mod parts;
+pub mod process;
+pub mod role;
 pub mod roles;
 pub mod signals;
 pub mod telemetry;

@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 use ulex_domain::{Event, EventId};
@@ -36,6 +36,8 @@ const APPEND_WITHIN: Duration = Duration::from_secs(3);
 const RECEIPT_WITHIN: Duration = Duration::from_secs(15);
 /// An ingester that comes to an event so shortly before its caller gives up leaves it alone.
 const MARGIN: Duration = Duration::from_secs(1);
+/// How long an answer waits for this process to hear of the change.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
 /// What a message needs besides the event: headers, the id, the subject.
 const ROOM: usize = 4096;
 
@@ -71,6 +73,16 @@ pub struct Gateway {
     waiting: Waiting,
     next: Arc<AtomicU64>,
     limit: usize,
+    followed: Option<Followed>,
+}
+
+/// How far this process has followed what other processes changed about items.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Name of this process.
+    pub node: String,
+    /// Position in `CHANGES`.
+    pub position: watch::Receiver<u64>,
 }
 
 impl Gateway {
@@ -79,12 +91,12 @@ impl Gateway {
     /// # Errors
     ///
     /// Whatever the bus reports.
-    pub async fn open(bus: Bus, limit: usize) -> Result<Self, BusError> {
+    pub async fn open(bus: Bus, limit: usize, followed: Option<Followed>) -> Result<Self, BusError> {
         let inbox: Inbox<Receipt> = bus.inbox().await?;
         let addresses = inbox.addresses();
         let waiting = Waiting::default();
         tokio::spawn(deliver(inbox, Arc::clone(&waiting)));
-        Ok(Self { bus, addresses, waiting, next: Arc::new(AtomicU64::new(1)), limit })
+        Ok(Self { bus, addresses, waiting, next: Arc::new(AtomicU64::new(1)), limit, followed })
     }
 
     /// Writes that wait for their receipt.
@@ -114,8 +126,23 @@ impl Gateway {
             total.sequence = receipt.sequence;
             total.rows_deleted += receipt.rows_deleted;
             total.duplicate &= receipt.duplicate;
+            self.known(&receipt).await;
         }
         Ok(total)
+    }
+
+    /// Waits until this process knows what another one has changed about items, so that a caller meets its own write. One
+    /// that takes too long is only late: it is logged, and the write is durable all the same.
+    async fn known(&self, receipt: &Receipt) {
+        let Some(followed) = &self.followed else { return };
+        if receipt.known_at == 0 || receipt.node == followed.node {
+            return;
+        }
+        let mut position = followed.position.clone();
+        let reached = position.wait_for(|position| *position >= receipt.known_at);
+        if timeout(KNOWN_WITHIN, reached).await.is_err() {
+            warn!(position = receipt.known_at, "this process is behind the changes of the others");
+        }
     }
 
     /// Appends one message.

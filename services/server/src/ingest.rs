@@ -52,6 +52,8 @@ use worker::Worker;
 pub struct IngestParts {
     /// The bus.
     pub bus: Bus,
+    /// Name of this process.
+    pub node: String,
     /// The store, the catalogue and the cache that answers are made from.
     pub recommender: Recommender,
     /// Rows in one transaction.

@@ -7,6 +7,7 @@ use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Event, ItemId, UserId};
 use ulex_nats::bus::AppendOptions;
 use ulex_nats::changes::Changes;
+use ulex_nats::transport::NODE_HEADER;
 use ulex_nats::{Bus, BusError};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
@@ -17,10 +18,12 @@ use crate::parts::cut;
 const ROOM: usize = 4096;
 
 /// Appends the changes to `CHANGES`, in as many messages as it takes.
-pub(super) async fn publish(bus: &Bus, changes: Vec<Change>) -> Result<(), BusError> {
+pub(super) async fn publish(bus: &Bus, node: &str, changes: Vec<Change>) -> Result<u64, BusError> {
     if changes.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
+    let about_items = |change: &Change| matches!(change, Change::Items { .. } | Change::ItemDeleted { .. });
+    let mut known_at = 0;
     let limit = bus.transport().max_payload().saturating_sub(ROOM);
     let size = |changes: &Vec<Change>| serde_json::to_vec(changes).map_or(usize::MAX, |bytes| bytes.len());
     for part in cut(changes, &|part| size(part) <= limit) {
@@ -29,9 +32,15 @@ pub(super) async fn publish(bus: &Bus, changes: Vec<Change>) -> Result<(), BusEr
             continue;
         }
         let rows = part.iter().map(rows_of).sum();
-        bus.append(&Changes { changes: part, rows }, AppendOptions::default()).await?;
+        let has_items = part.iter().any(about_items);
+        let headers = [(NODE_HEADER.to_owned(), node.to_owned())].into();
+        let options = AppendOptions { headers, ..AppendOptions::default() };
+        let appended = bus.append(&Changes { changes: part, rows }, options).await?;
+        if has_items {
+            known_at = appended.sequence;
+        }
     }
-    Ok(())
+    Ok(known_at)
 }
 
 pub(super) fn rows_of(change: &Change) -> u64 {

@@ -45,7 +45,7 @@ impl Place {
         let recommender =
             Recommender::new(Arc::clone(&store) as Arc<dyn DataStore>, cache, plan, Duration::ZERO);
         let admission = Admission { insert_users: true, insert_items: true };
-        let parts = IngestParts { bus, recommender, batch_rows: 100, admission };
+        let parts = IngestParts { bus, node: "node".to_owned(), recommender, batch_rows: 100, admission };
         Self { parts, store, faults, counts: Rc::default() }
     }
 
@@ -228,7 +228,7 @@ async fn poison_too_large_for_a_letter_is_kept_by_its_beginning() {
 #[tokio::test(start_paused = true)]
 async fn while_the_store_is_away_callers_are_told_and_publishers_are_waited_for_in_order() {
     let place = Place::new().await;
-    let gateway = Gateway::open(place.parts.bus.clone(), 10).await.unwrap();
+    let gateway = Gateway::open(place.parts.bus.clone(), 10, None).await.unwrap();
     place.publish("user", None, r#"{"UserId":"u","Comment":"first"}"#).await;
     place.publish("user", None, r#"{"UserId":"u","Comment":"second"}"#).await;
     *place.faults.away.lock() = 3;
@@ -251,7 +251,7 @@ async fn while_the_store_is_away_callers_are_told_and_publishers_are_waited_for_
 #[tokio::test(start_paused = true)]
 async fn nobody_is_told_503_while_the_event_is_still_in_the_log() {
     let place = Place::new().await;
-    let gateway = Gateway::open(place.parts.bus.clone(), 10).await.unwrap();
+    let gateway = Gateway::open(place.parts.bus.clone(), 10, None).await.unwrap();
     *place.faults.away.lock() = 1;
     place.faults.arm(Point::Remove, Side::Before, Way::Fails);
     let write = Event::PutUsers { users: vec![user("u")] };
@@ -265,7 +265,7 @@ async fn nobody_is_told_503_while_the_event_is_still_in_the_log() {
 #[tokio::test(start_paused = true)]
 async fn a_commit_whose_word_was_lost_is_a_success() {
     let place = Place::new().await;
-    let gateway = Gateway::open(place.parts.bus.clone(), 10).await.unwrap();
+    let gateway = Gateway::open(place.parts.bus.clone(), 10, None).await.unwrap();
     place.faults.arm(Point::Apply, Side::After, Way::Fails);
     tokio::select! {
         () = place.worker().run() => panic!("the ingester ended"),
@@ -282,7 +282,7 @@ async fn a_commit_whose_word_was_lost_is_a_success() {
 #[tokio::test(start_paused = true)]
 async fn what_nobody_waits_for_any_more_is_removed_unless_it_was_applied() {
     let place = Place::new().await;
-    let gateway = Gateway::open(place.parts.bus.clone(), 10).await.unwrap();
+    let gateway = Gateway::open(place.parts.bus.clone(), 10, None).await.unwrap();
     let asked = tokio::time::Instant::now();
     let result = gateway.submit(Event::PutUsers { users: vec![user("u")] }, None).await;
     assert!(
@@ -322,7 +322,7 @@ async fn what_nobody_waits_for_any_more_is_removed_unless_it_was_applied() {
 #[tokio::test(start_paused = true)]
 async fn a_write_larger_than_a_message_goes_in_parts_and_is_answered_when_all_are_applied() {
     let place = Place::with_payload(16 << 10).await;
-    let gateway = Gateway::open(place.parts.bus.clone(), 1000).await.unwrap();
+    let gateway = Gateway::open(place.parts.bus.clone(), 1000, None).await.unwrap();
     let event =
         || Event::PutUsers { users: (0..1000).map(|number| user(format!("user {number}"))).collect() };
     let id = Some(EventId::new("large").unwrap());
@@ -347,7 +347,7 @@ async fn a_log_that_is_full_or_does_not_answer_is_said_soon() {
     let full = InProcess::open_with(InProcessOptions { folder: None, stream_bytes: 65_536 }).unwrap();
     let full = Bus::new(Arc::new(full), TenantId::default());
     ensure_topology(&full, Duration::from_secs(10)).await.unwrap();
-    let gateway = Gateway::open(full.clone(), 10).await.unwrap();
+    let gateway = Gateway::open(full.clone(), 10, None).await.unwrap();
     // Nobody drains it.
     let mut message = Message { subject: "ulex.v1.default.event.user.x".to_owned(), ..Message::default() };
     for size in [4000, 100, 0] {
@@ -361,7 +361,7 @@ async fn a_log_that_is_full_or_does_not_answer_is_said_soon() {
     assert!(asked.elapsed() < Duration::from_secs(1));
 
     let place = Place::new().await;
-    let gateway = Gateway::open(place.parts.bus.clone(), 10).await.unwrap();
+    let gateway = Gateway::open(place.parts.bus.clone(), 10, None).await.unwrap();
     place.faults.arm(Point::Append, Side::Before, Way::Hangs);
     let asked = tokio::time::Instant::now();
     let result = gateway.submit(event(), None).await;

@@ -262,8 +262,13 @@ impl Worker {
         }
         self.count(group, &receipts, &changes);
         self.tell_cache(changes.clone()).await;
-        let announced = announce::publish(&self.parts.bus, changes).await;
-        self.finish(group, &receipts, announced).await
+        let announced = announce::publish(&self.parts.bus, &self.parts.node, changes).await;
+        let known_at = announced.as_ref().copied().unwrap_or_default();
+        for receipt in &mut receipts {
+            receipt.node.clone_from(&self.parts.node);
+            receipt.known_at = known_at;
+        }
+        self.finish(group, &receipts, announced.map(drop)).await
     }
 
     fn count(&self, group: &[Entry], receipts: &[Receipt], changes: &[Change]) {
