@@ -31,7 +31,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let settings = Settings::default();
         ensure_topology(&bus, settings.master.meta_timeout).await?;
         let store = data::open(&store, "").await?;
-        let cache = cache::open("memory://", 64 << 20)?;
+        let cache = cache::open(
+            "memory://",
+            &cache::CacheSettings {
+                max_bytes: 64 << 20,
+                prefix: String::new(),
+                expire: Duration::from_secs(600),
+            },
+        )
+        .await?;
         let recommender = Recommender::new(store, cache, Plan::new(&settings), Duration::ZERO);
         let parts = IngestParts {
             bus,

@@ -91,8 +91,7 @@ impl Parts {
         ensure_topology(&bus, settings.master.meta_timeout).await?;
         let store = open_data(&settings, data_dir).await?;
         store.set_search_columns(&settings.recommend.search_columns).await?;
-        let bytes = usize::try_from(settings.serving.cache_bytes.0).unwrap_or(usize::MAX);
-        let cache = cache::open(settings.database.cache_store.expose(), bytes)?;
+        let cache = open_cache(&settings).await?;
         let recommender = Recommender::new(store, cache, Plan::new(&settings), settings.server.clock_error);
         let items = recommender.catalogue().load(recommender.data().as_ref()).await?;
         info!(items, "catalogue loaded");
@@ -130,6 +129,20 @@ pub fn open_bus(data_dir: &Path) -> Result<Bus, StartError> {
 pub async fn open_data(settings: &Settings, data_dir: &Path) -> Result<Arc<dyn data::DataStore>, StartError> {
     let url = settings.data_store_url(data_dir);
     Ok(data::open(&url, &settings.database.data_table_prefix).await?)
+}
+
+/// Opens the cache that the settings name.
+///
+/// # Errors
+///
+/// [`StartError::Storage`] if it cannot be opened.
+pub async fn open_cache(settings: &Settings) -> Result<Arc<dyn cache::CacheStore>, StartError> {
+    let how = cache::CacheSettings {
+        max_bytes: usize::try_from(settings.serving.cache_bytes.0).unwrap_or(usize::MAX),
+        prefix: settings.database.cache_table_prefix.clone(),
+        expire: settings.recommend.cache_expire,
+    };
+    Ok(cache::open(settings.database.cache_store.expose(), &how).await?)
 }
 
 /// Only one process may have a data directory open: two would overwrite each other's models.

@@ -271,7 +271,7 @@ mod tests {
             ("postgres://localhost:port/db", "port"),
             ("postgres://localhost/db?sslmode=verify-full&sslrootcert=/nowhere", "/nowhere"),
         ] {
-            let error = open(url).err().expect("it must be refused").to_string();
+            let error = open(url).expect_err("it must be refused").to_string();
             assert!(error.contains(word), "{url}: {error}");
         }
     }
