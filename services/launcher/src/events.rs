@@ -11,13 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use thiserror::Error;
 use ulex_domain::{TenantId, Timestamp};
 use ulex_nats::transport::ReadFrom;
-use ulex_nats::{Bus, BusError, ConnectionSettings, JetStream};
+use ulex_nats::{Bus, BusError, JetStream};
 use ulex_server::published::Admission;
 use ulex_settings::Settings;
 use ulex_storage::StorageError;
 
 use crate::command_line::{EventsAction, EventsArguments, LogFrom};
 use crate::configuration::{self, Voice};
+use crate::connection::connection_settings;
 use crate::exit;
 
 /// How long a command tries to reach the server.
@@ -31,7 +32,7 @@ const READ: usize = 1024;
 #[derive(Debug, Error)]
 enum EventsError {
     #[error(
-        "no NATS server is named: give --nats nats://HOST:4222. (The log of `ulex one` is inside its process and ends \
+        "no NATS server is named: set nats.urls in the configuration, or give --nats nats://HOST:4222. (The log of `ulex one` is inside its process and ends \
          with it; there is nothing to look at from outside.)"
     )]
     NoServer,
@@ -81,16 +82,16 @@ async fn act(arguments: &EventsArguments, settings: &Settings) -> Result<(), Eve
     }
 }
 
-/// Connects to the server that the command line names.
-async fn connect(urls: &[String], _settings: &Settings) -> Result<Bus, EventsError> {
-    if urls.is_empty() {
+/// Connects to the servers that the command line names, else the configuration; as whom, the configuration says.
+async fn connect(urls: &[String], settings: &Settings) -> Result<Bus, EventsError> {
+    let name = format!("ulex-events-{}", std::process::id());
+    let mut connection = connection_settings(&settings.nats, name);
+    if !urls.is_empty() {
+        connection.urls = urls.to_vec();
+    }
+    if connection.urls.is_empty() {
         return Err(EventsError::NoServer);
     }
-    let connection = ConnectionSettings {
-        urls: urls.to_vec(),
-        name: format!("ulex-events-{}", std::process::id()),
-        ..ConnectionSettings::default()
-    };
     let transport = JetStream::connect(&connection, PATIENCE).await?;
     Ok(Bus::new(Arc::new(transport), TenantId::default()))
 }
