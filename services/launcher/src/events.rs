@@ -18,7 +18,8 @@ use ulex_storage::StorageError;
 
 use crate::command_line::{EventsAction, EventsArguments, LogFrom};
 use crate::configuration::{self, Voice};
-use crate::{exit, parts};
+use crate::connection::connection_settings;
+use crate::exit;
 
 /// How long a command tries to reach the server.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,7 +32,7 @@ const READ: usize = 1024;
 #[derive(Debug, Error)]
 enum EventsError {
     #[error(
-        "no NATS server is named: give --nats nats://HOST:4222. (The log of `ulex one` is inside its process and ends \
+        "no NATS server is named: set nats.urls in the configuration, or give --nats nats://HOST:4222. (The log of `ulex one` is inside its process and ends \
          with it; there is nothing to look at from outside.)"
     )]
     NoServer,
@@ -81,9 +82,10 @@ async fn act(arguments: &EventsArguments, settings: &Settings) -> Result<(), Eve
     }
 }
 
-/// Connects to the server that the command line names.
+/// Connects to the servers that the command line names, else the configuration; as whom, the configuration says.
 async fn connect(urls: &[String], settings: &Settings) -> Result<Bus, EventsError> {
-    let mut connection = parts::connection(settings, &format!("ulex-events-{}", std::process::id()));
+    let name = format!("ulex-events-{}", std::process::id());
+    let mut connection = connection_settings(&settings.nats, name);
     if !urls.is_empty() {
         connection.urls = urls.to_vec();
     }

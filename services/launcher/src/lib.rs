@@ -5,6 +5,7 @@ pub mod catalogue_follower;
 pub mod checksum;
 pub mod command_line;
 pub mod configuration;
+pub mod connection;
 pub mod demo;
 pub mod evaluate;
 pub mod events;

@@ -13,7 +13,7 @@ use ulex_master::leadership::Throne;
 use ulex_master::task_board::TaskBoard;
 use ulex_nats::membership::Role;
 use ulex_nats::topology::ensure_topology;
-use ulex_nats::{Bus, BusError, ConnectionSettings, InProcess, JetStream};
+use ulex_nats::{Bus, BusError, InProcess, JetStream};
 use ulex_recommenders::plan::Plan;
 use ulex_recommenders::service::Recommender;
 use ulex_server::gateway::Followed;
@@ -21,6 +21,7 @@ use ulex_settings::Settings;
 use ulex_storage::{StorageError, cache, data};
 
 use crate::catalogue_follower::present_position;
+use crate::connection::connection_settings;
 
 /// Why a process cannot start.
 #[derive(Debug, Error)]
@@ -137,7 +138,8 @@ impl Parts {
     pub async fn join(settings: Settings, role: Role) -> Result<Self, StartError> {
         check_shared(&settings, role)?;
         let node = node_name(role);
-        let transport = JetStream::connect(&connection(&settings, &node), Duration::MAX).await?;
+        let transport =
+            JetStream::connect(&connection_settings(&settings.nats, node.clone()), Duration::MAX).await?;
         let bus = Bus::new(Arc::new(transport), TenantId::default());
         patiently("the bus", || ensure_topology(&bus, settings.master.meta_timeout)).await?;
         let store = patiently("the data store", || open_data(&settings, Path::new(""))).await?;
@@ -204,28 +206,6 @@ fn node_name(role: Role) -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let random = uuid::Uuid::new_v4().simple().to_string();
     format!("{}-{}-{}-{}", role.as_str(), host.trim(), std::process::id(), &random[..6])
-}
-
-/// How to reach the bus that the settings name.
-#[must_use]
-pub fn connection(settings: &Settings, name: &str) -> ConnectionSettings {
-    let nats = &settings.nats;
-    let filled = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-    let file = |path: &str| filled(path).map(PathBuf::from);
-    ConnectionSettings {
-        urls: nats.urls.clone(),
-        name: name.to_owned(),
-        user: filled(&nats.user),
-        password: filled(nats.password.expose()),
-        token: filled(nats.token.expose()),
-        nkey_file: file(&nats.nkey_file),
-        credentials_file: file(&nats.credentials_file),
-        ca_file: file(&nats.tls_ca),
-        certificate_file: file(&nats.tls_cert),
-        key_file: file(&nats.tls_key),
-        require_tls: nats.tls_required,
-        replicas: nats.replicas,
-    }
 }
 
 /// Tries again, for ever, what a server that is not ready yet could not do.

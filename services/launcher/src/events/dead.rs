@@ -1,8 +1,9 @@
 //! `ulex events dead`: what could never be applied.
 //!
-//! A letter that is sent again goes back to the log as it came, or with another body. It keeps its event id; the stream
-//! knows the letter by an id of its own, so that a command that was interrupted can be repeated. The letter is removed
-//! once the log has the event, unless its ingester says that the store is away.
+//! A letter that is sent again goes back to the log as it came, or with another body. It keeps its event id, or gets one,
+//! so that a command that was interrupted can be repeated: the store knows it. To the stream it is a new message, which
+//! must not be dropped as a repetition of the old one. The letter is removed once the log has the event, unless its
+//! ingester says that the store is away.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -160,10 +161,8 @@ async fn send(
     for name in [RECEIPT_HEADER, NOT_AFTER_HEADER, TRACE_HEADER] {
         headers.remove(name);
     }
-    if let Some(id) = headers.remove(MESSAGE_ID_HEADER) {
-        headers.entry(EVENT_ID_HEADER.to_owned()).or_insert(id);
-    }
-    headers.insert(MESSAGE_ID_HEADER.to_owned(), format!("replay {log} {number}"));
+    let id = headers.remove(MESSAGE_ID_HEADER).unwrap_or_else(|| format!("replay {log} {number}"));
+    headers.entry(EVENT_ID_HEADER.to_owned()).or_insert(id);
     headers.insert(RECEIPT_HEADER.to_owned(), inbox.addresses().address(number));
     bus.transport().append(message).await?;
     Ok(outcome(inbox, number).await)

@@ -1,4 +1,5 @@
 mod doubles;
+mod on_nats;
 
 use std::sync::Arc;
 use std::time::Duration;

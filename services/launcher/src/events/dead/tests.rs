@@ -88,6 +88,9 @@ async fn a_letter_stays_if_its_body_is_lost_or_the_store_is_away() {
     };
     assert!(matches!(result, Err(EventsError::Kept(2))), "{result:?}");
     assert_eq!(letters(&bus, ReadFrom::First, 10).await.unwrap().len(), 2);
+    let sent = sent_again(&bus, 2).await.len();
+    run(&bus, &DeadAction::Replay { number: Some(2), all: false, body: None }).await.unwrap();
+    assert_eq!(sent_again(&bus, 2).await.len(), sent + 1, "the next try is not taken for a repetition");
 }
 
 async fn refuse(bus: &Bus, delivery: &dyn RawDelivery) {
