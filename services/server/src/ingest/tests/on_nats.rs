@@ -30,7 +30,13 @@ impl Cluster {
         let cache = Arc::new(MemoryCache::new(1 << 20));
         let recommender = Recommender::new(Arc::clone(&self.store), cache, plan, Duration::ZERO);
         let admission = Admission { insert_users: true, insert_items: true };
-        let parts = IngestParts { bus: self.bus.clone(), recommender, batch_rows: 50, admission };
+        let parts = IngestParts {
+            bus: self.bus.clone(),
+            node: "node".to_owned(),
+            recommender,
+            batch_rows: 50,
+            admission,
+        };
         Worker::new(parts, Rc::default(), (Rc::default(), Rc::default()))
     }
 
@@ -110,7 +116,7 @@ async fn ingesters_that_end_anywhere_apply_each_message_once() {
 #[ignore = "needs NATS: ULEX_TEST_NATS_URL"]
 async fn a_write_of_the_gateway_in_parts_and_poison_beside_it_are_settled() {
     let cluster = Cluster::connect().await;
-    let gateway = Gateway::open(cluster.bus.clone(), 100).await.unwrap();
+    let gateway = Gateway::open(cluster.bus.clone(), 100, None).await.unwrap();
     let poison = Message {
         subject: format!("ulex.v1.{}.event.item.test", cluster.bus.tenant()),
         payload: "[".into(),
