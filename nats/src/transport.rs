@@ -9,7 +9,7 @@
 //! | [`Transport::append`] | JetStream publish, waits for the publish acknowledgement; it needs the reply subject for itself, so [`Message::reply`] is not kept |
 //! | [`Retention::Limits`] | limits, discard new; on "maximum bytes exceeded" purge up to what every durable consumer is done with, try once more, then [`BusError::Full`] |
 //! | [`Retention::WorkQueue`] | work queue, one message per subject (of one subject the older goes), discard new |
-//! | [`Order::Strict`] | a cursor in a bucket, moved by compare-and-set by one puller at a time, which reads with an ordered consumer; `jetstream/cursor.rs` says why not by a durable consumer |
+//! | [`Order::Strict`] | a cursor in a bucket, moved by compare-and-set by one puller at a time, which reads with an ordered consumer; `jetstream/strict_puller.rs` says why not by a durable consumer |
 //! | [`Order::Any`] | one durable pull consumer that everybody shares |
 //! | [`Transport::reader`] | ordered (ephemeral) consumer, built again from the next position when it breaks |
 //! | [`BucketSpec::ttl`] | `max_age` of the bucket, with `limit_markers` so that watches hear of expiry |

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::context::CreateKeyValueErrorKind;
 use async_nats::jetstream::kv::{Config, CreateErrorKind, Entry as Found, Operation, Store, UpdateErrorKind};
-use async_nats::jetstream::stream::StorageType;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, StorageType};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -17,6 +17,8 @@ use crate::connection::pause;
 use crate::transport::{BucketSpec, Entry, KeyEvent, RawBucket, RawWatch};
 use crate::{BusError, TokenError};
 
+/// What says that a key is gone: removed by somebody, or by its age.
+const GONE_HEADERS: [&str; 2] = ["KV-Operation", "Nats-Marker-Reason"];
 /// How long the server keeps the news that a key is gone.
 const MARKER: Duration = Duration::from_secs(60);
 
@@ -84,6 +86,22 @@ async fn within<T>(key: &str, call: impl Future<Output = Result<T, BusError>>) -
     }
 }
 
+/// The newest value of a key: the leader of the bucket is asked, because a copy may be a moment behind it.
+pub(super) async fn newest(store: &Store, key: &str) -> Result<Option<Entry>, BusError> {
+    within(key, async {
+        let subject = format!("{}{key}", store.prefix);
+        let found = match store.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(found) => found,
+            Err(reason) if reason.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+            Err(reason) => return Err(BusError::transport(key, reason)),
+        };
+        let is_gone = GONE_HEADERS.iter().any(|name| found.headers.get(*name).is_some());
+        let entry = Entry { key: key.to_owned(), value: found.payload, revision: found.sequence };
+        Ok((!is_gone).then_some(entry))
+    })
+    .await
+}
+
 fn updated<T>(
     key: &str,
     outcome: Result<T, async_nats::error::Error<UpdateErrorKind>>,
@@ -107,11 +125,7 @@ fn present(found: Found) -> Option<Entry> {
 impl RawBucket for Opened {
     async fn get(&self, key: &str) -> Result<Option<Entry>, BusError> {
         self.check(key)?;
-        within(key, async {
-            let found = self.store.entry(key).await.map_err(|reason| BusError::transport(key, reason))?;
-            Ok(found.and_then(present))
-        })
-        .await
+        newest(&self.store, key).await
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<u64, BusError> {
@@ -165,8 +179,7 @@ impl RawBucket for Opened {
             let mut entries = Vec::with_capacity(keys.len());
             for key in keys {
                 let key = key.map_err(|reason| failed(reason.to_string()))?;
-                let found = self.store.entry(key).await.map_err(|reason| failed(reason.to_string()))?;
-                entries.extend(found.and_then(present));
+                entries.extend(newest(&self.store, &key).await?);
             }
             Ok(entries)
         })

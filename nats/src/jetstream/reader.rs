@@ -73,7 +73,11 @@ impl Reading {
             };
             match next {
                 Err(_late) => return Ok(None),
-                Ok(Some(Ok(message))) => return self.took(message).map(Some),
+                Ok(Some(Ok(message))) => {
+                    if let Some(message) = self.took(message)? {
+                        return Ok(Some(message));
+                    }
+                }
                 Ok(Some(Err(reason))) => {
                     debug!(%reason, stream = self.stream, "reading broke off");
                     self.source = None;
@@ -105,20 +109,31 @@ impl Reading {
         Ok(true)
     }
 
-    fn took(&mut self, message: async_nats::jetstream::Message) -> Result<StreamMessage, BusError> {
+    /// A message that has arrived; `None` if it stands before where reading is to go on: a copy of the stream that was
+    /// behind when it was asked begins with what it has.
+    fn took(&mut self, message: async_nats::jetstream::Message) -> Result<Option<StreamMessage>, BusError> {
         let message = stream_message(message)?;
-        self.place = Place::Sequence(message.sequence + 1);
         self.failures = 0;
-        Ok(message)
+        if matches!(self.place, Place::Sequence(next) if message.sequence < next) {
+            return Ok(None);
+        }
+        self.place = Place::Sequence(message.sequence + 1);
+        Ok(Some(message))
     }
 
     /// A message that is there already.
     fn ready(&mut self) -> Option<Result<StreamMessage, BusError>> {
-        match self.source.as_mut()?.next().now_or_never()? {
-            Some(Ok(message)) => Some(self.took(message)),
-            Some(Err(_)) | None => {
-                self.source = None;
-                None
+        loop {
+            match self.source.as_mut()?.next().now_or_never()? {
+                Some(Ok(message)) => {
+                    if let Some(message) = self.took(message).transpose() {
+                        return Some(message);
+                    }
+                }
+                Some(Err(_)) | None => {
+                    self.source = None;
+                    return None;
+                }
             }
         }
     }

@@ -49,7 +49,11 @@ impl LiveBackend {
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, BackendError> {
         let entries = self.members.entries().await.map_err(|reason| unavailable(&reason))?;
-        Ok(entries.into_iter().map(|entry| entry.value).filter(|beat| beat.node != self.node || beat.role != Role::One).collect())
+        Ok(entries
+            .into_iter()
+            .map(|entry| entry.value)
+            .filter(|beat| beat.node != self.node || beat.role != Role::One)
+            .collect())
     }
 }
 
