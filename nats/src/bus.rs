@@ -2,7 +2,7 @@
 //!
 //! Bodies are JSON. Every message says which schema it follows; one that says something else than its reader expects
 //! is refused with [`BusError::Schema`], one that says nothing is read as if it did (publishers from outside).
-//! Headers such as the trace context travel with the message and are handed to the receiver.
+//! Headers travel with the message and are handed to the receiver; the trace context is put in, if there is one.
 //!
 //! Names of the topology are without tenant. A [`Bus`] belongs to one tenant and puts it in: into subjects, into the
 //! names of its consumers (`ingest-<tenant>`), its buckets and its object buckets (`<tenant>-members`). Streams hold
@@ -30,7 +30,7 @@ use crate::transport::{
     Appended, Backlog, BucketSpec, ConsumerSpec, Headers, MESSAGE_ID_HEADER, Message, RECEIPT_HEADER,
     RawPuller, RawReader, ReadFrom, SCHEMA_HEADER, StreamSpec, StreamState, Transport,
 };
-use crate::{BusError, Event, Payload, Request};
+use crate::{BusError, Event, Payload, Request, trace_context};
 
 /// What an appended message carries besides its body.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ pub struct AppendOptions {
     pub message_id: Option<String>,
     /// Where the publisher waits for the receipt: [`InboxAddresses::address`].
     pub receipt_to: Option<String>,
-    /// Further headers, such as the trace context.
+    /// Further headers.
     pub headers: Headers,
 }
 
@@ -84,7 +84,7 @@ impl Bus {
         self.publish_with(event, Headers::new()).await
     }
 
-    /// [`Bus::publish`] with headers, such as the trace context.
+    /// [`Bus::publish`] with headers.
     ///
     /// # Errors
     ///
@@ -280,6 +280,7 @@ impl Bus {
 fn message<P: Payload>(subject: String, payload: &P, mut headers: Headers) -> Result<Message, BusError> {
     let payload = encode(&subject, payload)?;
     headers.insert(SCHEMA_HEADER.to_owned(), P::SCHEMA.to_owned());
+    trace_context::inject(&mut headers);
     Ok(Message { subject, reply: None, headers, payload })
 }
 

@@ -20,6 +20,7 @@ mod queue;
 pub mod refresh;
 mod subject;
 pub mod topology;
+pub mod trace_context;
 pub mod training;
 pub mod transport;
 

@@ -31,8 +31,10 @@ pub type Headers = BTreeMap<String, String>;
 
 /// Which schema the payload follows: `event/1`.
 pub const SCHEMA_HEADER: &str = "ulex-schema";
-/// W3C trace context, handed on as it came.
+/// W3C trace context: the span in which the message was sent.
 pub const TRACE_HEADER: &str = "traceparent";
+/// What vendors of tracing add to it.
+pub const TRACE_STATE_HEADER: &str = "tracestate";
 /// Two messages of one stream with the same value, within its window, are one.
 pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 /// Inbox where the publisher of an appended message waits for what came of it.
