@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
+use metrics::counter;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -157,9 +158,18 @@ fn is_final(reason: &async_nats::ConnectError) -> bool {
 
 fn report(event: &Event) {
     match event {
-        Event::Connected => info!("connected to NATS"),
-        Event::Disconnected => warn!("the connection to NATS is lost"),
-        Event::SlowConsumer(subscription) => warn!(subscription, "messages were dropped: nobody took them"),
+        Event::Connected => {
+            counter!("ulex_bus_connected_total").increment(1);
+            info!("connected to NATS");
+        }
+        Event::Disconnected => {
+            counter!("ulex_bus_disconnected_total").increment(1);
+            warn!("the connection to NATS is lost");
+        }
+        Event::SlowConsumer(subscription) => {
+            counter!("ulex_bus_slow_consumers_total").increment(1);
+            warn!(subscription, "messages were dropped: nobody took them");
+        }
         Event::LameDuckMode => info!("the NATS server is about to stop"),
         Event::Draining | Event::Closed => {}
         Event::ServerError(reason) => warn!(%reason, "the NATS server reports an error"),

@@ -14,4 +14,5 @@ mod private_servers;
 mod rest_contract;
 mod restart;
 mod shutdown;
+mod tracing;
 mod writers;

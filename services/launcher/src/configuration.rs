@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use tracing::warn;
-use ulex_settings::{LoadError, Loaded, LogLevel, RankerType, RecommenderName, Settings, load};
+use ulex_nats::membership::Role;
+use ulex_settings::{LoadError, Loaded, LogLevel, RankerType, RecommenderName, Sampler, Settings, load};
 
 use crate::exit::{print, refused};
 use crate::telemetry;
@@ -32,8 +33,8 @@ pub fn read(file: Option<&Path>, voice: Voice) -> Result<Settings, ExitCode> {
 /// How talkative a command is, unless the environment says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Voice {
-    /// As configured: the log of a service.
-    Service,
+    /// As configured: the log of a service, and its traces.
+    Service(Role),
     /// Warnings only: a command that has its own output.
     Command,
 }
@@ -44,11 +45,11 @@ pub enum Voice {
 ///
 /// The status to end with; what is wrong has been said.
 pub fn start_logging(settings: &Settings, voice: Voice) -> Result<(), ExitCode> {
-    let level = match voice {
-        Voice::Service => settings.log.level,
-        Voice::Command => LogLevel::Warn,
+    let (level, traces) = match voice {
+        Voice::Service(role) => (settings.log.level, Some((&settings.tracing, role))),
+        Voice::Command => (LogLevel::Warn, None),
     };
-    telemetry::start(level, settings.log.format).map_err(|error| refused(&error))
+    telemetry::start(level, settings.log.format, traces).map_err(|error| refused(&error))
 }
 
 /// `ulex check-config`: what is wrong, or what will run.
@@ -86,6 +87,7 @@ fn summary(file: &Path, Loaded { settings, warnings }: &Loaded) -> String {
     line("ranker", &ranker(settings));
     line("fallback", &names(&settings.recommend.fallback_recommenders));
     line("training", &training(settings));
+    line("traces", &traces(settings));
     if !settings.not_yet.is_empty() {
         line(
             "not in effect",
@@ -135,6 +137,22 @@ fn training(settings: &Settings) -> String {
     let period = settings.recommend.collaborative.fit_period.min(settings.recommend.ranker.fit_period);
     let (threads, growth) = (settings.master.n_jobs, settings.training.growth * 100.0);
     format!("on {threads} threads, every {} s or when the data has grown by {growth} %", period.as_secs())
+}
+
+fn traces(settings: &Settings) -> String {
+    let tracing = &settings.tracing;
+    if !tracing.enable {
+        return "off".to_owned();
+    }
+    let share = match tracing.sampler {
+        Sampler::Always => "all requests".to_owned(),
+        Sampler::Never => "no request".to_owned(),
+        Sampler::Ratio => format!("{} % of the requests", tracing.ratio * 100.0),
+    };
+    match telemetry::collector(tracing) {
+        Ok(collector) => format!("{share}, to {collector}"),
+        Err(reason) => reason.to_string(),
+    }
 }
 
 #[cfg(test)]

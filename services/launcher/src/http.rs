@@ -7,11 +7,12 @@ use actix_web::dev::Server;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use ulex_recommenders::service::Recommender;
 use ulex_server::backend::Backend;
-use ulex_server::server::{ServerSettings, start};
+use ulex_server::server::{ServerSettings, start_with};
 use ulex_server::settings::{Limits, NotFoundStyle, Quota};
-use ulex_server::{ApiSettings, ApiState};
+use ulex_server::{ApiSettings, ApiState, routes};
 use ulex_settings::Settings;
 
+use crate::measurements::{Lookups, Page};
 use crate::parts::StartError;
 
 /// The address that `[master]` names.
@@ -29,16 +30,22 @@ pub fn listen(address: &str) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).map_err(|source| StartError::Listen { address: address.to_owned(), source })
 }
 
-/// Serves nothing but whether this process is well: `/api/health/live` and `/api/health/ready`.
+/// Serves nothing but whether this process is well, `/api/health/live` and `/api/health/ready`, and `/metrics`.
 ///
 /// # Errors
 ///
 /// [`StartError::Listen`] if the listener cannot be used.
-pub fn serve_health(listener: TcpListener, recommender: &Recommender) -> Result<Server, StartError> {
+pub fn serve_health(
+    listener: TcpListener,
+    recommender: &Recommender,
+    lookups: Lookups,
+) -> Result<Server, StartError> {
+    let page = Page::new(lookups, None);
     let recommender = web::Data::new(recommender.clone());
     let server = HttpServer::new(move || {
         App::new()
             .app_data(recommender.clone())
+            .configure(|config| page.register(config))
             .route("/api/health/live", web::get().to(HttpResponse::Ok))
             .route("/api/health/ready", web::get().to(ready))
     });
@@ -54,7 +61,7 @@ async fn ready(recommender: web::Data<Recommender>) -> HttpResponse {
     if data && cache { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }
 
-/// Serves the REST routes on `listener`; the server runs when the future is polled.
+/// Serves the REST routes and `/metrics` on `listener`; the server runs when the future is polled.
 ///
 /// # Errors
 ///
@@ -63,10 +70,13 @@ pub fn serve(
     listener: TcpListener,
     settings: &Settings,
     backend: Arc<dyn Backend>,
+    lookups: Lookups,
 ) -> Result<Server, StartError> {
-    let state = ApiState::new(backend, api_settings(settings));
+    let api = routes(ApiState::new(backend, api_settings(settings)));
+    let page = Page::new(lookups, Some(api.measurements()));
     let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
-    start(listener, state, ServerSettings::default()).map_err(|source| StartError::Listen { address, source })
+    start_with(listener, api, ServerSettings::default(), move |config| page.register(config))
+        .map_err(|source| StartError::Listen { address, source })
 }
 
 /// What the REST surface has to know of the settings.

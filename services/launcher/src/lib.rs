@@ -13,6 +13,7 @@ pub mod exit;
 pub mod http;
 pub mod http_client;
 pub mod import;
+pub mod measurements;
 pub mod models;
 pub mod one;
 pub mod parts;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use ulex_nats::membership::Role;
 use ulex_settings::Settings;
 
 use crate::command_line::OneArguments;
@@ -14,7 +15,9 @@ use crate::{http, signals};
 
 /// Runs until a signal comes.
 pub fn run(arguments: &OneArguments) -> ExitCode {
-    run_until_told(arguments.config.as_deref(), |settings| serve(settings, &arguments.place.data_dir))
+    run_until_told(Role::One, arguments.config.as_deref(), |settings| {
+        serve(settings, &arguments.place.data_dir)
+    })
 }
 
 async fn serve(settings: Settings, data_dir: &Path) -> Result<(), StartError> {

@@ -22,6 +22,7 @@ use ulex_storage::{StorageError, cache, data};
 
 use crate::catalogue_follower::present_position;
 use crate::connection::connection_settings;
+use crate::measurements;
 
 /// Why a process cannot start.
 #[derive(Debug, Error)]
@@ -103,6 +104,7 @@ impl Parts {
     ///
     /// [`StartError`] says what could not be opened, and why.
     pub async fn open(settings: Settings, data_dir: &Path) -> Result<Self, StartError> {
+        measurements::begin();
         let lock = DirectoryLock::take(data_dir)?;
         let bus = open_bus(data_dir)?;
         ensure_topology(&bus, settings.master.meta_timeout).await?;
@@ -136,6 +138,7 @@ impl Parts {
     ///
     /// [`StartError`] says what is wrong with the settings, or with a server that answers.
     pub async fn join(settings: Settings, role: Role) -> Result<Self, StartError> {
+        measurements::begin();
         check_shared(&settings, role)?;
         let node = node_name(role);
         let transport =

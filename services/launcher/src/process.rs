@@ -16,6 +16,7 @@ use ulex_server::gateway::Gateway;
 use ulex_server::live_backend::LiveBackend;
 
 use crate::http;
+use crate::measurements::{Lookups, Rounds};
 use crate::parts::{Parts, StartError};
 use crate::roles::Roles;
 
@@ -37,6 +38,7 @@ pub struct Process {
     roles: Roles,
     handle: ServerHandle,
     server: JoinHandle<io::Result<()>>,
+    rounds: Rounds,
     address: SocketAddr,
 }
 
@@ -56,22 +58,26 @@ impl Process {
         if has_stored_models(&parts).await && !roles.wait_for_models(MODELS_WITHIN).await {
             warn!("starting without the stored ModelSet, until one can be used");
         }
+        let lookups = Lookups::new(parts.role, parts.recommender.clone());
+        let rounds = Rounds::begin(parts.bus.clone(), parts.position.clone());
         let server = match parts.role {
-            Role::Worker => http::serve_health(listener, &parts.recommender)?,
+            Role::Worker => http::serve_health(listener, &parts.recommender, lookups)?,
             Role::One | Role::Master | Role::Server => {
                 let queue = parts.settings.ingest.queue;
                 let gateway = Gateway::open(parts.bus.clone(), queue, parts.followed()).await?;
+                let waiting = gateway.clone();
+                let lookups = lookups.with_waiting(move || waiting.waiting());
                 let identity = (parts.node.clone(), parts.settings.master.meta_timeout);
                 let recommender = parts.recommender.clone();
                 let backend = LiveBackend::open(&parts.bus, recommender, gateway, identity).await?;
-                http::serve(listener, &parts.settings, Arc::new(backend))?
+                http::serve(listener, &parts.settings, Arc::new(backend), lookups)?
             }
         };
         let handle = server.handle();
         let server = actix::spawn(server);
         let started_ms = begun.elapsed().as_millis() as u64;
         info!(%address, role = parts.role.as_str(), node = parts.node, started_ms, "ulex is ready");
-        Ok(Self { parts, roles, handle, server, address })
+        Ok(Self { parts, roles, handle, server, rounds, address })
     }
 
     /// Where it listens.
@@ -82,7 +88,8 @@ impl Process {
 
     /// Answers what was asked, finishes what was accepted, and ends every actor in order.
     pub async fn stop(self) {
-        let Self { parts, roles, handle, server, .. } = self;
+        let Self { parts, roles, handle, server, rounds, .. } = self;
+        drop(rounds);
         let listener = Stop::new("http", DRAIN, move || async move {
             handle.stop(true).await;
             // A listener that failed has said so; there is nothing left of it to wait for.

@@ -13,7 +13,7 @@ use crate::command_line::RoleArguments;
 use crate::configuration::{self, Voice};
 use crate::parts::{Parts, StartError};
 use crate::process::Process;
-use crate::{exit, http, signals};
+use crate::{exit, http, signals, telemetry};
 
 /// Where a server listens unless the command line says otherwise.
 const SERVER_ADDRESS: &str = "0.0.0.0:8087";
@@ -22,7 +22,9 @@ const WORKER_ADDRESS: &str = "0.0.0.0:8089";
 
 /// Runs until a signal comes.
 pub fn run(role: Role, arguments: &RoleArguments) -> ExitCode {
-    run_until_told(arguments.config.as_deref(), |settings| serve(settings, role, arguments.http.as_deref()))
+    run_until_told(role, arguments.config.as_deref(), |settings| {
+        serve(settings, role, arguments.http.as_deref())
+    })
 }
 
 async fn serve(settings: Settings, role: Role, address: Option<&str>) -> Result<(), StartError> {
@@ -54,16 +56,17 @@ async fn join(
     Process::start(Parts::join(settings, role).await?, listener, begun).await
 }
 
-/// Reads the configuration and runs `serve` in an actix system.
-pub fn run_until_told<F>(config: Option<&Path>, serve: impl FnOnce(Settings) -> F) -> ExitCode
+/// Reads the configuration and runs `serve` in an actix system. Telemetry starts before it and ends after it.
+pub fn run_until_told<F>(role: Role, config: Option<&Path>, serve: impl FnOnce(Settings) -> F) -> ExitCode
 where
     F: Future<Output = Result<(), StartError>>,
 {
-    let settings = match configuration::read(config, Voice::Service) {
+    let settings = match configuration::read(config, Voice::Service(role)) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
-    match system().block_on(serve(settings)) {
+    let outcome = system().block_on(serve(settings));
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         // One word, in the form in which everything else is said there.
         Err(reason) if io::stderr().is_terminal() => exit::failed(&reason),
@@ -71,7 +74,9 @@ where
             error!(%reason, "cannot go on");
             ExitCode::FAILURE
         }
-    }
+    };
+    telemetry::finish();
+    code
 }
 
 /// An actix system on a runtime of several threads: whatever is shared by arbiters lives on it, not on one of them.

@@ -1,20 +1,34 @@
-//! Logs: readable lines on a terminal, one JSON object a line everywhere else.
+//! What a process says about itself: log lines, and traces if they are wanted.
 //!
-//! Everything goes to standard error, because standard output belongs to results. The configuration says how much
-//! and in which form; `ULEX_LOG` wins over it, in the notation of `tracing-subscriber` (`info,ulex_master=debug`).
+//! Log lines are readable on a terminal and one JSON object each everywhere else. They go to standard error, because
+//! standard output belongs to results. The configuration says how much and in which form; `ULEX_LOG` wins over it, in the
+//! notation of `tracing-subscriber` (`info,ulex_master=debug`). A line that was written inside a recorded trace names it.
+//!
+//! Traces go to a collector as `[tracing]` says, from a thread of their own; see [`mod@export`]. Without them no span is
+//! ever made: a call site that is disabled costs one load.
+
+mod export;
+mod lines;
 
 use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 use tracing::Subscriber;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use ulex_settings::{LogFormat, LogLevel};
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Registry};
+use ulex_nats::membership::Role;
+use ulex_settings::{LogFormat, LogLevel, Tracing, TracingExporter};
+
+use self::export::Export;
 
 /// The variable that chooses what is logged.
 pub const FILTER_VARIABLE: &str = "ULEX_LOG";
 
-/// Why logging could not start.
+/// Why logging or tracing could not start.
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     /// The filter makes no sense.
@@ -26,6 +40,14 @@ pub enum TelemetryError {
         text: String,
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
+    },
+    /// Traces cannot be sent as `[tracing]` says.
+    #[error("tracing.{key}: {reason}")]
+    Tracing {
+        /// Which key of the section.
+        key: &'static str,
+        /// What is wrong with it, and what was expected.
+        reason: String,
     },
     /// Somebody else has set it up before.
     #[error("logging was started twice")]
@@ -44,12 +66,20 @@ pub enum Style {
     Json,
 }
 
-/// Starts logging for the whole process. Call it once, before anything logs.
+/// Where traces of this process go, once there are any.
+static EXPORT: Mutex<Option<Export>> = Mutex::new(None);
+
+/// Starts logging for the whole process, and tracing if `traces` says so and for which role. Call it once, before
+/// anything logs.
 ///
 /// # Errors
 ///
-/// [`TelemetryError`] if `ULEX_LOG` cannot be read or logging was started before.
-pub fn start(level: LogLevel, format: LogFormat) -> Result<(), TelemetryError> {
+/// [`TelemetryError`] if `ULEX_LOG` or the settings cannot be used or logging was started before.
+pub fn start(
+    level: LogLevel,
+    format: LogFormat,
+    traces: Option<(&Tracing, Role)>,
+) -> Result<(), TelemetryError> {
     let style = match format {
         LogFormat::Auto if std::io::stderr().is_terminal() => Style::Terminal,
         LogFormat::Text => Style::Terminal,
@@ -57,12 +87,39 @@ pub fn start(level: LogLevel, format: LogFormat) -> Result<(), TelemetryError> {
     };
     let given = std::env::var(FILTER_VARIABLE).unwrap_or_default();
     let filter = if given.trim().is_empty() { level.as_str() } else { &given };
-    let subscriber = subscriber(filter, style, std::io::stderr)?;
+    let export = match traces {
+        // A configuration of Gorse with Zipkin still runs; what is not in effect is named by whoever read it.
+        Some((settings, role)) if settings.enable && settings.exporter != TracingExporter::Zipkin => {
+            Some(Export::open(settings, role)?)
+        }
+        Some(_) | None => None,
+    };
+    let spans = export.as_ref().map(Export::layer);
+    let subscriber = Registry::default().with(spans).with(lines_layer(filter, style, std::io::stderr)?);
     tracing::subscriber::set_global_default(subscriber)
-        .map_err(|source| TelemetryError::AlreadyStarted { source })
+        .map_err(|source| TelemetryError::AlreadyStarted { source })?;
+    *EXPORT.lock().unwrap_or_else(PoisonError::into_inner) = export;
+    Ok(())
 }
 
-/// What [`start`] installs, for any writer.
+/// Sends what is still to be sent, for a few seconds at most. Call it last.
+pub fn finish() {
+    let export = EXPORT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(export) = export {
+        export.finish();
+    }
+}
+
+/// Where `settings` send traces to, as a URL.
+///
+/// # Errors
+///
+/// [`TelemetryError::Tracing`] if they cannot be sent there.
+pub fn collector(settings: &Tracing) -> Result<String, TelemetryError> {
+    export::endpoint(settings)
+}
+
+/// The lines that [`start`] writes, for any writer.
 ///
 /// # Errors
 ///
@@ -75,66 +132,23 @@ pub fn subscriber<W>(
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
+    Ok(Box::new(Registry::default().with(lines_layer(text, style, writer)?)))
+}
+
+type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
+
+fn lines_layer<S, W>(text: &str, style: Style, writer: W) -> Result<BoxedLayer<S>, TelemetryError>
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let filter = EnvFilter::builder()
         .parse(text)
         .map_err(|source| TelemetryError::Filter { text: text.to_owned(), source })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
-    Ok(match style {
-        Style::Terminal => Box::new(lines.compact().finish()),
-        Style::Json => Box::new(lines.json().flatten_event(true).with_current_span(false).finish()),
-    })
+    // Lines do not show spans, so nobody has to make any for them.
+    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    Ok(lines::layer(style, writer).with_filter(filter).boxed())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write;
-    use std::sync::{Arc, Mutex};
-
-    #[derive(Clone, Default)]
-    struct Captured(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Captured {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn logged(filter: &str, style: Style) -> String {
-        let captured = Captured::default();
-        let sink = captured.clone();
-        let subscriber = subscriber(filter, style, move || sink.clone()).unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(rows = 3, "loaded");
-            tracing::debug!("detail");
-        });
-        String::from_utf8(captured.0.lock().unwrap().clone()).unwrap()
-    }
-
-    #[test]
-    fn programs_get_one_json_object_a_line_with_flat_fields() {
-        let text = logged("info", Style::Json);
-        let line: serde_json::Value = serde_json::from_str(text.trim()).unwrap();
-        assert_eq!((line["message"].as_str(), line["rows"].as_u64()), (Some("loaded"), Some(3)));
-        assert_eq!(line["level"], "INFO");
-    }
-
-    #[test]
-    fn people_get_words_and_the_filter_decides_how_many() {
-        assert!(logged("info", Style::Terminal).contains("loaded"));
-        assert!(!logged("info", Style::Terminal).contains("detail"));
-        assert!(logged("debug", Style::Terminal).contains("detail"));
-        assert_eq!(logged("off", Style::Terminal), "");
-    }
-
-    #[test]
-    fn a_filter_that_makes_no_sense_is_named() {
-        let error = subscriber("ulex=loud", Style::Json, std::io::sink).err().unwrap();
-        assert!(error.to_string().contains("ulex=loud"), "{error}");
-    }
-}
+mod tests;

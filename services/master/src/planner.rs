@@ -12,16 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use rustc_hash::FxHashSet;
+use metrics::counter;
+use rustc_hash::FxHashMap;
 use serde_json::json;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 use ulex_actors::{Observe, Shutdown};
 use ulex_domain::{Change, UserId};
-use ulex_nats::bus::AppendOptions;
+use ulex_nats::bus::{AppendOptions, Read};
 use ulex_nats::changes::Changes;
 use ulex_nats::refresh::{RefreshJob, RefreshReason};
 use ulex_nats::topology::REFRESH;
-use ulex_nats::transport::ReadFrom;
+use ulex_nats::trace_context::{continue_trace, is_sampled};
+use ulex_nats::transport::{Headers, ReadFrom, TRACE_HEADER, TRACE_STATE_HEADER};
 use ulex_nats::{Bus, BusError};
 
 use crate::registry::Published;
@@ -37,7 +39,8 @@ const CHANGED_MAX: usize = 200_000;
 pub struct Planner {
     bus: Bus,
     model_set: Option<String>,
-    changed: FxHashSet<UserId>,
+    /// With the trace of the change, if somebody records one.
+    changed: FxHashMap<UserId, Headers>,
     everyone: Arc<Vec<String>>,
     next: usize,
     planned: u64,
@@ -51,7 +54,7 @@ impl Planner {
         Self {
             bus,
             model_set: None,
-            changed: FxHashSet::default(),
+            changed: FxHashMap::default(),
             everyone: Arc::default(),
             next: 0,
             planned: 0,
@@ -70,21 +73,28 @@ impl Planner {
         };
         self.planning = true;
         let bus = self.bus.clone();
-        let changed: Vec<UserId> = std::mem::take(&mut self.changed).into_iter().collect();
+        let changed = std::mem::take(&mut self.changed);
         let (everyone, next) = (Arc::clone(&self.everyone), self.next);
         let planned_for = Arc::clone(&self.everyone);
         let work = async move {
-            let mut jobs: VecDeque<RefreshJob> =
-                changed.into_iter().map(|user_id| job(user_id, &model_set, RefreshReason::Changed)).collect();
+            let mut jobs: VecDeque<(RefreshJob, Headers)> = changed
+                .into_iter()
+                .map(|(user_id, trace)| (job(user_id, &model_set, RefreshReason::Changed), trace))
+                .collect();
             let room = BACKLOG.saturating_sub(bus.backlog(&REFRESH).await?.waiting);
             let more = usize::try_from(room).unwrap_or(0).saturating_sub(jobs.len());
             let until = (next + more).min(everyone.len());
             let rest = everyone[next..until].iter();
-            jobs.extend(rest.map(|id| job(UserId::new(id), &model_set, RefreshReason::ModelSet)));
+            let of_everyone =
+                |id| (job(UserId::new(id), &model_set, RefreshReason::ModelSet), Headers::new());
+            jobs.extend(rest.map(of_everyone));
             let planned = jobs.len() as u64;
-            for job in jobs {
-                bus.append(&job, AppendOptions::default()).await?;
+            for (job, trace) in jobs {
+                let span = tracing::info_span!("plan refresh", otel.kind = "producer", reason = ?job.reason);
+                continue_trace(&span, &trace);
+                bus.append(&job, AppendOptions::default()).instrument(span).await?;
             }
+            counter!("ulex_refresh_jobs_planned_total").increment(planned);
             Ok::<_, BusError>((planned, until))
         };
         ctx.spawn(work.into_actor(self).map(move |outcome, planner, ctx| {
@@ -123,16 +133,14 @@ impl Actor for Planner {
 
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Changed(Vec<UserId>);
+struct Changed(Vec<(UserId, Headers)>);
 
 async fn follow(bus: Bus, own: Addr<Planner>) {
     loop {
         match bus.reader::<Changes>("CHANGES", ReadFrom::New).await {
             Ok(mut reader) => {
                 while let Ok(batch) = reader.read(1_000, Duration::from_secs(1)).await {
-                    let readable = batch.into_iter().filter_map(|message| message.body.ok());
-                    let users: Vec<UserId> =
-                        readable.flat_map(|changes| changes.changes).flat_map(users_of).collect();
+                    let users: Vec<_> = batch.into_iter().flat_map(changed_users).collect();
                     if !users.is_empty() && own.send(Changed(users)).await.is_err() {
                         return;
                     }
@@ -145,6 +153,17 @@ async fn follow(bus: Bus, own: Addr<Planner>) {
         }
         tokio::time::sleep(ROUND).await;
     }
+}
+
+/// The users that a message says have changed, with its trace.
+fn changed_users(message: Read<Changes>) -> Vec<(UserId, Headers)> {
+    let Ok(changes) = message.body else { return Vec::new() };
+    let is_trace = |name: &String| name == TRACE_HEADER || name == TRACE_STATE_HEADER;
+    let mut trace = Headers::new();
+    if is_sampled(&message.message.headers) {
+        trace.extend(message.message.headers.into_iter().filter(|(name, _)| is_trace(name)));
+    }
+    changes.changes.into_iter().flat_map(users_of).map(|user| (user, trace.clone())).collect()
 }
 
 fn users_of(change: Change) -> Vec<UserId> {

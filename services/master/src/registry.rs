@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use metrics::counter;
 use serde_json::json;
 use thiserror::Error;
 use tracing::{error, info, warn};
@@ -105,12 +106,17 @@ impl Handler<Fitted> for Registry {
         // Publications never interleave: the second would be judged against a model that is about to be replaced.
         ctx.wait(work.into_actor(self).map(|outcome, registry, _| match outcome {
             Ok(Done::Published(set, users)) => {
+                counter!("ulex_model_sets_total", "outcome" => "published").increment(1);
                 registry.published += 1;
                 registry.live = Some(set.id().to_owned());
                 registry.parts.planner.send(Published { model_set: set.id().to_owned(), users });
             }
-            Ok(Done::Refused) => registry.refused += 1,
+            Ok(Done::Refused) => {
+                counter!("ulex_model_sets_total", "outcome" => "refused").increment(1);
+                registry.refused += 1;
+            }
             Err(reason) => {
+                counter!("ulex_model_sets_total", "outcome" => "failed").increment(1);
                 registry.failures += 1;
                 error!(%reason, "a ModelSet could not be published, the live one stays");
             }

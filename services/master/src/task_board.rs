@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use metrics::{counter, gauge};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::debug;
@@ -89,6 +90,7 @@ impl Task {
             progress.status = TaskStatus::Complete;
             progress.finish = Timestamp::now();
         });
+        self.measure("complete");
     }
 
     /// It could not be done.
@@ -98,6 +100,16 @@ impl Task {
             progress.status = TaskStatus::Failed;
             progress.finish = Timestamp::now();
         });
+        self.measure("failed");
+    }
+
+    /// Names of tasks are few: they are written in this crate.
+    fn measure(&self, outcome: &'static str) {
+        let progress = self.progress.lock();
+        let seconds = (progress.finish.as_nanos() - progress.start.as_nanos()).max(0) as f64 / 1e9;
+        let name = progress.name.clone();
+        counter!("ulex_tasks_total", "task" => name.clone(), "outcome" => outcome).increment(1);
+        gauge!("ulex_task_seconds", "task" => name).set(seconds);
     }
 
     fn change(&self, change: impl FnOnce(&mut Progress)) {

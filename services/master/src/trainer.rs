@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use metrics::{counter, histogram};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -74,6 +75,7 @@ pub struct TrainerParts {
 type Outcome = Result<Box<Cycled>, CycleError>;
 
 struct Running {
+    since: Instant,
     cancel: Arc<CancelFlag>,
     when_done: Vec<oneshot::Sender<()>>,
 }
@@ -125,7 +127,8 @@ impl Trainer {
             return false;
         }
         let cancel = Arc::new(CancelFlag::default());
-        self.running = Some(Running { cancel: Arc::clone(&cancel), when_done: Vec::new() });
+        self.running =
+            Some(Running { since: Instant::now(), cancel: Arc::clone(&cancel), when_done: Vec::new() });
         self.known.new_rows = 0;
         self.known.first_change = None;
         let (parts, live) = (self.parts.clone(), self.live.clone());
@@ -150,6 +153,13 @@ impl Trainer {
         let Some(mut finished) = self.running.take() else { return };
         let waiting = std::mem::take(&mut finished.when_done);
         self.cycles += 1;
+        let told = match &outcome {
+            Ok(_) => "complete",
+            Err(CycleError::Cancelled) => "cancelled",
+            Err(_) => "failed",
+        };
+        counter!("ulex_fits_total", "outcome" => told).increment(1);
+        histogram!("ulex_fit_seconds", "outcome" => told).record(finished.since.elapsed().as_secs_f64());
         match outcome {
             Ok(_) if !waiting.is_empty() => info!("training cycle finished while stopping, dropped"),
             Ok(cycled) => {

@@ -11,12 +11,14 @@ mod quota;
 mod recommend;
 mod users;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
 use crate::backend::Backend;
+use crate::http::measures::heading;
 use crate::http::router::Router;
 use crate::http::service::Api;
 use crate::settings::ApiSettings;
@@ -98,6 +100,16 @@ impl ApiState {
         let permit = Permit(&self.inner.in_flight);
         let before = self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
         (before < limit).then_some(permit)
+    }
+
+    /// Appends what there is of requests at this moment, in the text format of Prometheus.
+    pub(crate) fn render(&self, text: &mut String) {
+        let in_flight = self.in_flight();
+        let bytes = self.inner.body_bytes.load(Ordering::Relaxed);
+        heading(text, "ulex_http_in_flight", "gauge", "Requests being answered, without those from memory.");
+        let _ = writeln!(text, "ulex_http_in_flight {in_flight}");
+        heading(text, "ulex_http_body_bytes", "gauge", "Bytes of request bodies in memory.");
+        let _ = writeln!(text, "ulex_http_body_bytes {bytes}");
     }
 
     pub(crate) fn body_bytes(&self) -> &AtomicUsize {

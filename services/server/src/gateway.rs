@@ -17,14 +17,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use metrics::counter;
 use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 use ulex_domain::{Event, EventId};
 use ulex_nats::bus::{AppendOptions, Inbox, InboxAddresses};
 use ulex_nats::events::{EventEnvelope, Receipt};
+use ulex_nats::topology::EVENTS;
 use ulex_nats::transport::NOT_AFTER_HEADER;
 use ulex_nats::{Bus, BusError};
 
@@ -152,6 +154,7 @@ impl Gateway {
         {
             let mut waiting = self.waiting.lock();
             if waiting.len() >= self.limit {
+                counter!("ulex_gateway_overloaded_total").increment(1);
                 return Err(SubmitError::Overloaded);
             }
             waiting.insert(number, sender);
@@ -162,7 +165,13 @@ impl Gateway {
         let mut options =
             AppendOptions { receipt_to: Some(self.addresses.address(number)), ..AppendOptions::default() };
         options.headers.insert(NOT_AFTER_HEADER.to_owned(), not_after(SystemTime::now()).to_string());
-        match timeout(APPEND_WITHIN, self.bus.append(&envelope, options)).await {
+        let span = tracing::info_span!(
+            "append",
+            otel.kind = "producer",
+            messaging.destination.name = %EVENTS.name,
+        );
+        let appending = self.bus.append(&envelope, options).instrument(span);
+        match timeout(APPEND_WITHIN, appending).await {
             Ok(appended) => appended.map(|_| sent).map_err(|error| unavailable(&error)),
             Err(_elapsed) => {
                 Err(SubmitError::Unavailable("the log did not take the write in time".to_owned()))

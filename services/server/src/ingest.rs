@@ -32,6 +32,8 @@
 
 mod announce;
 mod batch;
+mod measures;
+mod spans;
 mod worker;
 
 use std::cell::{Cell, RefCell};

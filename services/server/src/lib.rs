@@ -23,5 +23,5 @@ pub mod settings;
 pub use api::{ApiState, openapi_json, routes};
 pub use backend::{Backend, BackendError, ListQuery, Receipt, ScoredItem};
 pub use error::ApiError;
-pub use http::service::{Api, ApiService};
+pub use http::service::{Api, ApiService, Measurements};
 pub use settings::ApiSettings;

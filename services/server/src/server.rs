@@ -1,13 +1,15 @@
 //! The HTTP server of a process that serves nothing but the REST routes; a process that serves more registers
-//! [`crate::routes`] with its own.
+//! them with [`start_with`].
 
 use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
 use actix_web::dev::Server;
+use actix_web::web::ServiceConfig;
 use actix_web::{App, HttpServer};
 
+use crate::Api;
 use crate::api::{ApiState, routes};
 
 /// How the server listens.
@@ -41,8 +43,23 @@ impl Default for ServerSettings {
 ///
 /// Whatever the operating system says about the listener.
 pub fn start(listener: TcpListener, state: ApiState, settings: ServerSettings) -> io::Result<Server> {
-    let api = routes(state);
-    let server = HttpServer::new(move || App::new().service(api.clone()).default_service(api.clone()))
+    start_with(listener, routes(state), settings, |_| {})
+}
+
+/// [`start`] with further services beside the routes.
+///
+/// # Errors
+///
+/// As [`start`].
+pub fn start_with(
+    listener: TcpListener,
+    api: Api,
+    settings: ServerSettings,
+    more: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
+) -> io::Result<Server> {
+    let application =
+        move || App::new().configure(more.clone()).service(api.clone()).default_service(api.clone());
+    let server = HttpServer::new(application)
         .workers(settings.workers.max(1))
         .client_request_timeout(settings.head_time)
         .keep_alive(settings.keep_alive)

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use metrics::{counter, gauge};
 use serde_json::json;
 use tokio::sync::{Notify, oneshot};
 use tracing::warn;
@@ -19,6 +20,7 @@ use ulex_actors::{Guarded, Observe, Shutdown};
 use ulex_nats::bus::{Delivery, Puller};
 use ulex_nats::refresh::RefreshJob;
 use ulex_nats::topology::REFRESH;
+use ulex_nats::trace_context::continue_trace;
 use ulex_nats::{Bus, BusError};
 
 use crate::predictor::{Predict, Predictor};
@@ -71,11 +73,13 @@ impl Actor for Jobs {
 
 async fn work(bus: Bus, predictors: Vec<Guarded<Predictor>>, counts: Rc<RefCell<Counts>>, stop: Rc<Notify>) {
     let limit = predictors.len() * PER_PREDICTOR;
+    let under_way = gauge!("ulex_refresh_jobs_under_way");
     let mut puller: Option<Puller<RefreshJob>> = None;
     let mut running = FuturesUnordered::new();
     let mut turn = 0;
     loop {
         let free = limit - running.len();
+        under_way.set(running.len() as f64);
         let pulled = tokio::select! {
             biased;
             () = stop.notified() => break,
@@ -122,24 +126,33 @@ async fn one(job: Delivery<RefreshJob>, predictor: Guarded<Predictor>, counts: R
         }
     };
     let Some(predictor) = predictor.addr() else { return };
-    let settled = match predictor.send(Predict { user }).await {
-        Ok(Ok(_)) => {
+    let span = tracing::info_span!("refresh", otel.kind = "consumer", attempt = job.attempt());
+    continue_trace(&span, &job.message().headers);
+    let settled = match predictor.send(Predict { user, span: span.clone() }).await {
+        Ok(Ok(computed)) => {
             counts.borrow_mut().done += 1;
+            let outcome = if computed { "computed" } else { "fresh" };
+            counter!("ulex_refresh_jobs_total", "outcome" => outcome).increment(1);
             job.ack().await
         }
         Ok(Err(reason)) => {
-            counts.borrow_mut().failed += 1;
+            failed(&counts);
             warn!(reason, "a list could not be refreshed");
             job.nak(PAUSE).await
         }
         Err(_gone) => {
-            counts.borrow_mut().failed += 1;
+            failed(&counts);
             job.nak(PAUSE).await
         }
     };
     if let Err(reason) = settled {
         warn!(%reason, "a refresh job could not be settled");
     }
+}
+
+fn failed(counts: &RefCell<Counts>) {
+    counts.borrow_mut().failed += 1;
+    counter!("ulex_refresh_jobs_total", "outcome" => "failed").increment(1);
 }
 
 impl Handler<Observe> for Jobs {

@@ -8,6 +8,7 @@
 
 use actix::prelude::*;
 use serde_json::json;
+use tracing::{Instrument as _, Span};
 use ulex_actors::{Observe, Shutdown, yield_to_requests};
 use ulex_domain::UserId;
 use ulex_recommenders::service::Recommender;
@@ -18,6 +19,8 @@ use ulex_recommenders::service::Recommender;
 pub struct Predict {
     /// Whose list.
     pub user: UserId,
+    /// The trace that asked for it.
+    pub span: Span,
 }
 
 /// See the module documentation.
@@ -47,9 +50,9 @@ impl Actor for Predictor {
 impl Handler<Predict> for Predictor {
     type Result = ResponseActFuture<Self, Result<bool, String>>;
 
-    fn handle(&mut self, Predict { user }: Predict, _: &mut Context<Self>) -> Self::Result {
+    fn handle(&mut self, Predict { user, span }: Predict, _: &mut Context<Self>) -> Self::Result {
         let recommender = self.recommender.clone();
-        let work = async move { recommender.refresh(&user).await };
+        let work = async move { recommender.refresh(&user).await }.instrument(span);
         Box::pin(work.into_actor(self).map(|outcome, predictor, _| match outcome {
             Ok(computed) => {
                 *(if computed { &mut predictor.computed } else { &mut predictor.fresh }) += 1;

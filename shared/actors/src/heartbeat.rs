@@ -15,6 +15,7 @@ use tracing::warn;
 use ulex_nats::bus::Bucket;
 use ulex_nats::membership::{Heartbeat as Beat, Role};
 
+use crate::usage::{cpu_seconds, resident_bytes};
 use crate::{Observe, Shutdown};
 
 /// What changes from beat to beat; filled in by the role.
@@ -74,23 +75,6 @@ impl Heartbeat {
 /// The kernel's name of this machine; empty where it cannot be read.
 fn host_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
-}
-
-/// Processor time of this process in seconds; 0 where it cannot be read.
-fn cpu_seconds() -> f64 {
-    let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Fields after the command, which may itself hold spaces: 12 and 13 are user and system ticks of 1/100 s.
-    let after = text.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let fields: Vec<&str> = after.split_whitespace().collect();
-    let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
-}
-
-/// Resident memory of this process; 0 where it cannot be read.
-fn resident_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = text.split_whitespace().nth(1).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-    pages * 4096
 }
 
 impl Actor for Heartbeat {

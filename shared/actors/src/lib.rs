@@ -8,6 +8,7 @@ mod lifecycle;
 mod model_follower;
 mod outlet;
 mod shutdown;
+pub mod usage;
 
 pub use compute_pool::{ComputePool, Panicked, yield_to_requests};
 pub use guard::{Guard, GuardPolicy, Guarded};

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use metrics::counter;
 use serde_json::json;
 use tracing::{error, info, warn};
 use ulex_nats::bus::{Bucket, Changed};
@@ -91,12 +92,14 @@ impl<T: Send + Sync + 'static> ModelFollower<T> {
             Ok(model) => {
                 info!(model_set = pointer.model_set, epoch = pointer.epoch, "using another ModelSet");
                 self.swaps += 1;
+                counter!("ulex_model_swaps_total").increment(1);
                 self.in_use = Some(pointer.clone());
                 self.listener.send(ModelChanged { model: Arc::new(model), pointer });
             }
             Err(reason) => {
                 error!(model_set = pointer.model_set, reason, "a ModelSet cannot be used, the old one stays");
                 self.failures += 1;
+                counter!("ulex_model_swap_failures_total").increment(1);
                 ctx.run_later(PAUSE * 10, |follower, ctx| follower.want(pointer, ctx));
             }
         }

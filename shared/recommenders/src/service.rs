@@ -6,9 +6,10 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use metrics::{Counter, Histogram, counter, histogram};
 use rustc_hash::FxHashSet;
 use smol_str::SmolStr;
 use ulex_algorithms::model_set::ModelSet;
@@ -50,6 +51,27 @@ struct Inner {
     plan: ArcSwap<Plan>,
     clock_error: Duration,
     noted: Noted,
+    measures: Measures,
+}
+
+/// What is counted for `/metrics`, resolved once.
+struct Measures {
+    cached: Counter,
+    stale: Counter,
+    absent: Counter,
+    seconds: Histogram,
+}
+
+impl Measures {
+    fn new() -> Self {
+        let lists = |outcome: &'static str| counter!("ulex_lists_total", "cache" => outcome);
+        Self {
+            cached: lists("hit"),
+            stale: lists("stale"),
+            absent: lists("miss"),
+            seconds: histogram!("ulex_list_seconds"),
+        }
+    }
 }
 
 impl Recommender {
@@ -69,6 +91,7 @@ impl Recommender {
             plan: ArcSwap::from_pointee(plan),
             clock_error,
             noted: Noted::default(),
+            measures: Measures::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -160,7 +183,9 @@ impl Recommender {
     #[must_use]
     pub fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredId>> {
         let entry = self.inner.cache.user_now(user)?.entry?;
-        self.kept(&entry, query).filter(|kept| kept.whole).map(|kept| kept.answer)
+        let kept = self.kept(&entry, query).filter(|kept| kept.whole)?;
+        self.inner.measures.cached.increment(1);
+        Some(kept.answer)
     }
 
     /// The best items for a user.
@@ -172,14 +197,18 @@ impl Recommender {
         // A cache that is away costs time, not answers.
         let view = self.inner.cache.user(user).await.unwrap_or_default();
         let mut continued = None;
+        let measures = &self.inner.measures;
+        let outcome = if view.entry.is_some() { &measures.stale } else { &measures.absent };
         if let Some(entry) = view.entry
             && let Some(kept) = self.kept(&entry, query)
         {
             if kept.whole {
+                measures.cached.increment(1);
                 return Ok(kept.answer);
             }
             continued = Some(entry);
         }
+        outcome.increment(1);
         let rows = self.inner.data.user_feedback(user, None).await?;
         let now = Timestamp::now();
         let made = self.compute((user, &rows), query, continued.as_deref(), now);
@@ -289,7 +318,8 @@ impl Recommender {
         now: Timestamp,
     ) -> Made {
         let categories = query.categories();
-        self.with_inputs(of, categories, now, |inputs, workspace| {
+        let begun = Instant::now();
+        let made = self.with_inputs(of, categories, now, |inputs, workspace| {
             let kept =
                 if inputs.plan.cached_lists && categories.is_empty() { inputs.plan.cache_size } else { 0 };
             let list = recommend(inputs, query.depth().max(kept), workspace);
@@ -310,7 +340,9 @@ impl Recommender {
                 None => list,
             };
             Made { answer: query.cut(scored(inputs.view, &list)), entry }
-        })
+        });
+        self.inner.measures.seconds.record(begun.elapsed().as_secs_f64());
+        made
     }
 
     fn with_inputs<T>(

@@ -12,7 +12,7 @@ use crate::load;
 use crate::written::Written;
 
 /// Keys, or sections if they end with a dot, without effect.
-const KEYS: [&str; 27] = [
+const KEYS: [&str; 26] = [
     "database.vector_store",
     "database.vector_table_prefix",
     "database.cache_client_name",
@@ -37,7 +37,6 @@ const KEYS: [&str; 27] = [
     "recommend.ranker.query_template",
     "recommend.ranker.document_template",
     "recommend.ranker.reranker_api.",
-    "tracing.",
     "oidc.",
     "openai.",
 ];
@@ -69,6 +68,7 @@ pub(crate) fn list(written: &Written) -> Vec<String> {
         ("database.data_store", store(&written.database.data_store, &DATA_STORES)),
         ("database.cache_store", store(&written.database.cache_store, &CACHE_STORES)),
         ("blob.uri", matches!(&written.blob.uri, Given::Value(uri) if uri.contains("://"))),
+        ("tracing.exporter", written.tracing.exporter == Given::Value(String::from("zipkin"))),
         ("recommend.ranker.type", written.recommend.ranker.r#type == Given::Value(String::from("llm"))),
     ];
     keys.extend(by_value.into_iter().filter(|(_, set)| *set).map(|(key, _)| String::from(key)));
@@ -132,7 +132,7 @@ mod tests {
             [recommend.ranker]
             type = 'llm'
             [tracing]
-            enable_tracing = true
+            exporter = 'zipkin'
             [blob]
             uri = 's3://bucket/models'
             s3.endpoint = 'http://h'
@@ -149,7 +149,7 @@ mod tests {
                 "recommend.collaborative.optimize_period",
                 "recommend.external",
                 "recommend.ranker.type",
-                "tracing.enable_tracing",
+                "tracing.exporter",
             ]
         );
     }
@@ -171,6 +171,10 @@ mod tests {
             enable_replacement = true
             [blob]
             uri = '/var/models'
+            [tracing]
+            enable_tracing = true
+            exporter = 'otlphttp'
+            collector_endpoint = 'localhost:4318'
             [quota]
             max_users_count = 5
         ";

@@ -15,6 +15,7 @@ use utoipa::openapi::{ComponentsBuilder, Info, OpenApi, RefOr, Schema, Server};
 use utoipa_actix_web::OpenApiFactory;
 
 use super::call::Call;
+use super::measures::RouteName;
 use super::path::Segments;
 use crate::error::ApiError;
 
@@ -53,6 +54,8 @@ enum Segment {
 /// Everything one method of one path needs.
 pub(crate) struct Route {
     method: Method,
+    /// Its place among all routes.
+    pub(crate) number: usize,
     /// Who may use it.
     pub(crate) access: Access,
     /// What it does.
@@ -120,12 +123,14 @@ pub(crate) struct Router {
     resources: Vec<Vec<Resource>>,
     paths: Paths,
     schemas: Vec<(String, RefOr<Schema>)>,
+    /// By number of the route.
+    names: Vec<RouteName>,
 }
 
 impl Router {
     /// A table without routes.
     pub(crate) fn new() -> Self {
-        Self { resources: Vec::new(), paths: Paths::new(), schemas: Vec::new() }
+        Self { resources: Vec::new(), paths: Paths::new(), schemas: Vec::new(), names: Vec::new() }
     }
 
     /// Adds a route whose handler has to wait.
@@ -148,7 +153,9 @@ impl Router {
         for (path, item) in documentation.paths().paths {
             for (method, documented, operation) in operations(item) {
                 self.paths.add_path_operation(&path, vec![documented], operation);
-                self.resource(&path).push(Route { method, access, handler: Box::new(handler) });
+                let number = self.names.len();
+                self.names.push(RouteName { method: method.as_str().to_owned(), template: path.clone() });
+                self.resource(&path).push(Route { method, number, access, handler: Box::new(handler) });
             }
         }
     }
@@ -180,6 +187,11 @@ impl Router {
     /// The resource at a path.
     pub(crate) fn find(&self, path: &str, segments: &Segments) -> Option<&Resource> {
         self.resources.get(segments.len())?.iter().find(|resource| resource.matches(path, segments))
+    }
+
+    /// What the routes are called, by their numbers.
+    pub(crate) fn names(&self) -> &[RouteName] {
+        &self.names
     }
 
     /// The documentation of all routes.

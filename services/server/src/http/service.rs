@@ -5,6 +5,7 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::dev::{
     AppService, HttpServiceFactory, Payload, ResourceDef, Service, ServiceFactory, ServiceRequest,
@@ -14,13 +15,16 @@ use actix_web::http::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValu
 use actix_web::http::{Method, StatusCode};
 use actix_web::{Error, HttpRequest, HttpResponse};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ok};
+use tracing::{Instrument as _, Span};
 
 use super::body;
 use super::call::Call;
 use super::cors;
+use super::measures::{Measures, Shard};
 use super::path::{Cut, cut};
 use super::request_id::{X_REQUEST_ID, next_request_id};
 use super::router::{Access, Answer, Reply, Resource, Route, Router};
+use super::spans;
 use crate::api::ApiState;
 use crate::backend::BackendError;
 use crate::error::{ApiError, plain};
@@ -31,11 +35,34 @@ use crate::settings::ApiSettings;
 pub struct Api {
     state: ApiState,
     router: Arc<Router>,
+    measures: Arc<Measures>,
 }
 
 impl Api {
     pub(crate) fn new(state: ApiState, router: Arc<Router>) -> Self {
-        Self { state, router }
+        let measures = Arc::new(Measures::new(router.names().to_vec()));
+        Self { state, router, measures }
+    }
+
+    /// What is counted about requests, for a page of metrics.
+    #[must_use]
+    pub fn measurements(&self) -> Measurements {
+        Measurements { state: self.state.clone(), measures: Arc::clone(&self.measures) }
+    }
+}
+
+/// What is counted about requests. Cheap to clone.
+#[derive(Clone)]
+pub struct Measurements {
+    state: ApiState,
+    measures: Arc<Measures>,
+}
+
+impl Measurements {
+    /// Appends it in the text format of Prometheus.
+    pub fn render(&self, text: &mut String) {
+        self.measures.render(text);
+        self.state.render(text);
     }
 }
 
@@ -68,7 +95,11 @@ impl ServiceFactory<ServiceRequest> for Api {
     type Future = Ready<Result<Self::Service, ()>>;
 
     fn new_service(&self, (): ()) -> Self::Future {
-        ok(ApiService { state: Rc::new(self.state.clone()), router: Arc::clone(&self.router) })
+        ok(ApiService {
+            state: Rc::new(self.state.clone()),
+            router: Arc::clone(&self.router),
+            counts: self.measures.shard(),
+        })
     }
 }
 
@@ -76,6 +107,22 @@ impl ServiceFactory<ServiceRequest> for Api {
 pub struct ApiService {
     state: Rc<ApiState>,
     router: Arc<Router>,
+    counts: Arc<Shard>,
+}
+
+/// A request that is being answered.
+struct Begun {
+    at: Instant,
+    /// The number of its route.
+    route: Option<usize>,
+    span: Span,
+}
+
+impl Begun {
+    fn end(&self, counts: &Shard, status: StatusCode) {
+        counts.count(self.route, status, self.at.elapsed());
+        spans::end(&self.span, status);
+    }
 }
 
 impl Service<ServiceRequest> for ApiService {
@@ -89,16 +136,22 @@ impl Service<ServiceRequest> for ApiService {
     actix_web::dev::always_ready!();
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
+        let at = Instant::now();
         let (request, payload) = request.into_parts();
-        match self.reply(&request, payload) {
-            Reply::Now(answer) => Either::Left(ok(finish(request, answer, &self.state))),
-            Reply::Later(future) => Either::Right(Box::pin(self.bounded(request, future))),
+        let mut begun = Begun { at, route: None, span: Span::none() };
+        match self.reply(&request, payload, &mut begun) {
+            Reply::Now(answer) => {
+                let response = finish(request, answer, &self.state);
+                begun.end(&self.counts, response.status());
+                Either::Left(ok(response))
+            }
+            Reply::Later(future) => Either::Right(Box::pin(self.bounded(request, future, begun))),
         }
     }
 }
 
 impl ApiService {
-    fn reply(&self, request: &HttpRequest, payload: Payload) -> Reply {
+    fn reply(&self, request: &HttpRequest, payload: Payload, begun: &mut Begun) -> Reply {
         let path = request.uri().path();
         let segments = match cut(path) {
             Cut::Segments(segments) => segments,
@@ -112,13 +165,18 @@ impl ApiService {
             return Reply::Now(self.unknown(request, &settings));
         };
         match admit(request, resource, &settings) {
-            Ok(route) => (route.handler)(Call {
-                request: request.clone(),
-                payload,
-                segments,
-                parameters: resource.parameters,
-                state: Rc::clone(&self.state),
-            }),
+            Ok(route) => {
+                begun.route = Some(route.number);
+                begun.span = spans::of(request, &self.router.names()[route.number]);
+                let call = Call {
+                    request: request.clone(),
+                    payload,
+                    segments,
+                    parameters: resource.parameters,
+                    state: Rc::clone(&self.state),
+                };
+                begun.span.in_scope(|| (route.handler)(call))
+            }
             Err(answer) => Reply::Now(*answer),
         }
     }
@@ -132,9 +190,11 @@ impl ApiService {
         &self,
         request: HttpRequest,
         future: LocalBoxFuture<'static, Answer>,
+        begun: Begun,
     ) -> impl Future<Output = Result<ServiceResponse, Error>> + use<> {
-        let state = Rc::clone(&self.state);
-        async move {
+        let (state, counts) = (Rc::clone(&self.state), Arc::clone(&self.counts));
+        let span = begun.span.clone();
+        let answered = async move {
             let limits = state.settings().limits;
             let answer = match state.enter(limits.in_flight) {
                 Some(_permit) => tokio::time::timeout(limits.request_time, future)
@@ -142,8 +202,11 @@ impl ApiService {
                     .unwrap_or_else(|_elapsed| Err(ApiError::Timeout(limits.request_time.as_secs()))),
                 None => Err(ApiError::Backend(BackendError::Overloaded)),
             };
-            Ok(finish(request, answer, &state))
-        }
+            let response = finish(request, answer, &state);
+            begun.end(&counts, response.status());
+            Ok(response)
+        };
+        answered.instrument(span)
     }
 }
 

@@ -3,23 +3,28 @@
 use std::collections::VecDeque;
 
 use smol_str::SmolStr;
+use tracing::Span;
 use ulex_domain::Event;
 use ulex_nats::events::EventEnvelope;
 use ulex_nats::transport::{NOT_AFTER_HEADER, RECEIPT_HEADER, RawDelivery};
 use ulex_storage::data::{LogPosition, Submission};
 
+use super::spans;
 use crate::published::{Admission, events_of, position};
 
 /// A pulled message: what settles it, and what it asks for or why it cannot be read.
 pub(super) struct Entry {
     pub(super) delivery: Box<dyn RawDelivery>,
     pub(super) asked: Result<Vec<EventEnvelope>, String>,
+    /// Its part of the trace that it belongs to, if there is one.
+    pub(super) span: Span,
 }
 
 impl Entry {
     pub(super) fn read(delivery: Box<dyn RawDelivery>, admission: Admission) -> Self {
+        let span = spans::of_message(delivery.as_ref());
         let asked = events_of(delivery.message(), delivery.appended_at(), admission);
-        Self { delivery, asked }
+        Self { delivery, asked, span }
     }
 
     pub(super) fn events(&self) -> &[EventEnvelope] {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use smol_str::SmolStr;
 use tokio::sync::Notify;
-use tracing::{error, info, warn};
+use tracing::{Instrument as _, error, info, warn};
 use ulex_domain::Change;
 use ulex_nats::BusError;
 use ulex_nats::bus::AppendOptions;
@@ -20,7 +20,8 @@ use ulex_storage::data::Outcome;
 
 use super::announce;
 use super::batch::{Entry, next_group};
-use super::{Counts, IngestParts};
+use super::measures::Measures;
+use super::{Counts, IngestParts, spans};
 
 /// How long one pull waits before it looks around.
 const PULL_WAIT: Duration = Duration::from_secs(1);
@@ -63,6 +64,7 @@ pub(super) struct Worker {
     messages: Cell<usize>,
     /// Changes that the cache could not be told of yet.
     untold: RefCell<Vec<Change>>,
+    measures: Measures,
 }
 
 impl Worker {
@@ -80,6 +82,7 @@ impl Worker {
             seen: Cell::new(0),
             messages: Cell::new(FEWEST_MESSAGES * 16),
             untold: RefCell::default(),
+            measures: Measures::new(),
         }
     }
 
@@ -138,8 +141,13 @@ impl Worker {
         Ok(batch)
     }
 
-    async fn pause(&self, what: &str, reason: &BusError) {
+    fn failed(&self) {
         self.counts.borrow_mut().failures += 1;
+        self.measures.failures.increment(1);
+    }
+
+    async fn pause(&self, what: &str, reason: &BusError) {
+        self.failed();
         warn!(%reason, "{what}");
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
@@ -162,7 +170,11 @@ impl Worker {
                     let _ = entry.delivery.in_progress().await;
                 }
             }
-            if self.commit(group).await == Flow::Stop {
+            let (messages, started, span) = (group.len(), Instant::now(), spans::lead(&group));
+            let flow = self.commit(group).instrument(span).await;
+            self.measures.batch.record(messages as f64);
+            self.measures.batch_seconds.record(started.elapsed().as_secs_f64());
+            if flow == Flow::Stop {
                 self.return_all(waiting.make_contiguous()).await;
                 return;
             }
@@ -195,7 +207,10 @@ impl Worker {
         if submissions.is_empty() {
             return Ok(Vec::new());
         }
-        match self.parts.recommender.data().apply(submissions).await {
+        let shared = spans::shared(group);
+        let applied = self.parts.recommender.data().apply(submissions).await;
+        drop(shared);
+        match applied {
             Err(reason) if reason.is_transient() && self.was_applied(group).await => {
                 // The word of the commit was lost, not the commit.
                 let count = group.iter().map(|entry| entry.events().len()).sum();
@@ -218,7 +233,7 @@ impl Worker {
             Ok(outcomes) => self.applied(group, outcomes).await,
             Err(reason) if reason.is_transient() => {
                 error!(%reason, cause = ?reason, events = group.len(), "the data store cannot be written to");
-                self.counts.borrow_mut().failures += 1;
+                self.failed();
                 self.refuse_or_return(group, &reason.to_string()).await;
                 Flow::Stop
             }
@@ -275,10 +290,15 @@ impl Worker {
         let readable = |(entry, _): &(&Entry, &Receipt)| entry.asked.is_ok();
         let settled = || group.iter().zip(receipts).filter(readable);
         let duplicates = settled().filter(|(_, receipt)| receipt.duplicate).count() as u64;
+        let rows = changes.iter().map(announce::rows_of).sum::<u64>();
+        let effective = settled().filter(|(_, receipt)| !receipt.duplicate);
+        effective.flat_map(|(entry, _)| entry.events()).for_each(|asked| self.measures.applied(&asked.event));
+        self.measures.duplicates.increment(duplicates);
+        self.measures.rows.increment(rows);
         let mut counts = self.counts.borrow_mut();
         counts.applied += settled().count() as u64 - duplicates;
         counts.duplicates += duplicates;
-        counts.rows += changes.iter().map(announce::rows_of).sum::<u64>();
+        counts.rows += rows;
         counts.batches += 1;
     }
 
@@ -301,7 +321,7 @@ impl Worker {
             }
         }
         let Err(reason) = announced else { return Flow::GoOn };
-        self.counts.borrow_mut().failures += 1;
+        self.failed();
         warn!(%reason, "a change could not be announced; the events come again");
         self.give_back(group.iter().map(|entry| entry.delivery.as_ref()), self.pause_after(group)).await;
         Flow::Stop
@@ -343,7 +363,7 @@ impl Worker {
             Ok(until) => until.unwrap_or(0),
             Err(reason) => {
                 error!(%reason, "the data store cannot be read");
-                self.counts.borrow_mut().failures += 1;
+                self.failed();
                 self.return_all(&group).await;
                 return None;
             }
@@ -367,6 +387,7 @@ impl Worker {
             return false;
         }
         self.counts.borrow_mut().refused += 1;
+        self.measures.refused.increment(1);
         let error = ReceiptError { code: "unavailable".to_owned(), message: reason.to_owned() };
         self.answer(entry, &Receipt { sequence, error: Some(error), ..Receipt::default() }).await;
         // It is no longer there to be delivered again; this only says so at once.
@@ -414,11 +435,12 @@ impl Worker {
         let options = AppendOptions { message_id, ..AppendOptions::default() };
         if let Err(reason) = self.parts.bus.append(&letter, options).await {
             warn!(%reason, "a dead letter could not be kept; the event comes again");
-            self.counts.borrow_mut().failures += 1;
+            self.failed();
             self.give_back(std::iter::once(delivery), PAUSE).await;
             return Flow::Stop;
         }
         self.counts.borrow_mut().dead += 1;
+        self.measures.dead.increment(1);
         info!(sequence, subject = delivery.message().subject, code, reason, "an event can never be applied");
         let error = ReceiptError { code: code.to_owned(), message: reason.to_owned() };
         self.answer(entry, &Receipt { sequence, error: Some(error), ..Receipt::default() }).await;
