@@ -15,6 +15,7 @@ mod fault_proxy;
 mod http;
 mod ports;
 mod process;
+mod publisher;
 pub mod recording;
 mod servers;
 
@@ -23,4 +24,5 @@ pub use eventually::{eventually, wait_until};
 pub use fault_proxy::FaultProxy;
 pub use http::{Answer, Client, HttpError};
 pub use process::{Ulex, ulex};
+pub use publisher::Publisher;
 pub use servers::{NatsCluster, NatsServer, Postgres, Redis};
