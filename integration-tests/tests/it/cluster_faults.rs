@@ -184,32 +184,22 @@ mod on_cluster {
         cluster.members(Role::Master).position(|member| member.is_running() && leads(member.log()))
     }
 
-    /// What happens to the leader, and what is left of it.
+    /// How often a master other than this one has begun to lead.
+    fn reigns_of_others(cluster: &mut Cluster, one: usize) -> usize {
+        let others = cluster.members(Role::Master).enumerate().filter(|(number, _)| *number != one);
+        others.map(|(_, member)| member.log().matches("this master leads").count()).sum()
+    }
+
+    /// What happens to the leader, and how long it takes until another one leads; reads go on meanwhile.
     fn depose(cluster: &mut Cluster, end: impl FnOnce(&mut Cluster, usize)) -> Duration {
         let (stop, failures) = (AtomicBool::new(false), AtomicUsize::new(0));
         let server = cluster.member(Role::Server, 0).base_url();
         let before = leader(cluster).expect("somebody leads");
         std::thread::scope(|scope| {
             let reading = scope.spawn(|| read(&server, &stop, &failures));
-            let deposed_at = Instant::now();
+            let (reigns, deposed_at) = (reigns_of_others(cluster, before), Instant::now());
             end(cluster, before);
-            let reigns = |log: String| log.matches("this master leads").count();
-            let mut others: Vec<usize> = Vec::new();
-            for (number, member) in cluster.members(Role::Master).enumerate() {
-                if number != before {
-                    others.push(reigns(member.log()));
-                }
-            }
-            wait_until("another master leads", MINUTE, || {
-                let now: Vec<usize> = cluster
-                    .members(Role::Master)
-                    .enumerate()
-                    .filter(|(number, _)| *number != before)
-                    .map(|(_, member)| reigns(member.log()))
-                    .collect();
-                now.iter().sum::<usize>() > 0
-                    && now.iter().sum::<usize>() >= others.iter().sum::<usize>().max(1)
-            });
+            wait_until("another master leads", MINUTE, || reigns_of_others(cluster, before) > reigns);
             let took = deposed_at.elapsed();
             stop.store(true, Ordering::Relaxed);
             assert!(reading.join().unwrap() > 0);
