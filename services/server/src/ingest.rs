@@ -347,7 +347,7 @@ struct Group {
 }
 
 fn submission(envelope: EventEnvelope) -> Submission {
-    Submission { event_id: envelope.event_id, event: envelope.event }
+    Submission { event_id: envelope.event_id, position: None, event: envelope.event }
 }
 
 /// Where the publisher waits for a receipt, if it does.

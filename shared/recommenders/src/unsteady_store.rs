@@ -51,6 +51,10 @@ impl DataStore for UnsteadyStore {
         self.inner.apply(submissions).await
     }
 
+    async fn applied_until(&self, log: &str) -> Fallible<Option<u64>> {
+        self.inner.applied_until(log).await
+    }
+
     async fn user(&self, id: &UserId) -> Fallible<Option<User>> {
         self.inner.user(id).await
     }

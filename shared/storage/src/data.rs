@@ -1,5 +1,6 @@
 //! The system of record.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -31,16 +32,28 @@ const AVAILABLE: &str = "memory:// (it was built without sqlite)";
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// An event whose id is in the ledger has no effect. `None`: the event is not repeatable.
+    /// An event whose id is in the ledger has no effect. `None`: the event has no name.
     pub event_id: Option<EventId>,
+    /// Where it stands in the log it was read from. What is not above the highest position that was applied of that
+    /// log has no effect. `None`: it comes from no log, and counts however often it is submitted.
+    pub position: Option<LogPosition>,
     /// What to do.
     pub event: Event,
+}
+
+/// The place of an event in a log whose entries are applied in order, each once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogPosition {
+    /// Which log. A log that is begun anew needs another name, or its entries look as if they were applied already.
+    pub log: SmolStr,
+    /// Grows from entry to entry, not necessarily by one; below 2^63.
+    pub sequence: u64,
 }
 
 /// What became of one [`Submission`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The id was in the ledger already; nothing happened.
+    /// The id was in the ledger already, or the position was applied already; nothing happened.
     pub duplicate: bool,
     /// Rows removed by a deletion of feedback; 0 for every other event.
     pub rows_deleted: u64,
@@ -66,7 +79,14 @@ pub trait DataStore: Send + Sync + 'static {
     /// returns one [`Outcome`] for each, in order, once they are durable. All or none are applied: on an
     /// error nothing has changed. Concurrent calls may be grouped into one commit; they then take effect in
     /// the order in which they were called. Ids in the ledger are kept for at least 24 hours.
+    ///
+    /// Of each log the highest position applied is kept for ever, in the same transaction; what is not above it is a
+    /// duplicate, whatever its id, so that a batch may be delivered again, in whole or in part. Who submits
+    /// entries of a log submits them in its order.
     async fn apply(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, StorageError>;
+
+    /// The highest position of `log` that was applied; `None` if none was.
+    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError>;
 
     /// The user, or `None`.
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError>;
@@ -149,8 +169,26 @@ pub trait DataStore: Send + Sync + 'static {
     /// Whether the store can be reached and written to.
     async fn ping(&self) -> Result<(), StorageError>;
 
-    /// Removes every user, item, feedback row and ledger entry.
+    /// Removes every user, item, feedback row and ledger entry. What was applied of a log stays applied.
     async fn purge(&self) -> Result<(), StorageError>;
+}
+
+/// The highest position applied of each log.
+#[derive(Debug, Default)]
+struct Positions(BTreeMap<SmolStr, u64>);
+
+impl Positions {
+    /// Enters a position that was not applied yet; `false` if it was.
+    fn enter(&mut self, position: &LogPosition) -> bool {
+        match self.0.get_mut(&position.log) {
+            Some(applied) if position.sequence <= *applied => false,
+            Some(applied) => {
+                *applied = position.sequence;
+                true
+            }
+            None => self.0.insert(position.log.clone(), position.sequence).is_none(),
+        }
+    }
 }
 
 /// One row of [`DataStore::scan_feedback`], borrowed.

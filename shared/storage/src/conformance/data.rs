@@ -14,6 +14,7 @@ pub mod dump;
 mod entities;
 mod feedback;
 mod guarantees;
+mod positions;
 mod reads;
 
 /// Checks every promise that does not need the store to be opened again. Removes what the store holds.
@@ -26,6 +27,7 @@ pub async fn check(store: &Arc<dyn DataStore>) {
     feedback::check(store.as_ref()).await;
     reads::check(store.as_ref()).await;
     guarantees::check(store).await;
+    positions::check(store).await;
     store.purge().await.expect("purge");
 }
 
@@ -36,6 +38,7 @@ pub async fn check(store: &Arc<dyn DataStore>) {
 /// Panics at the first broken promise.
 pub async fn fill_before_reopening(store: &dyn DataStore) {
     guarantees::fill(store).await;
+    positions::fill(store).await;
 }
 
 /// Checks that a store that was opened again holds what [`fill_before_reopening`] wrote, and its ledger.
@@ -44,6 +47,7 @@ pub async fn fill_before_reopening(store: &dyn DataStore) {
 ///
 /// Panics at the first broken promise.
 pub async fn check_reopened(store: &dyn DataStore) {
+    positions::check_filled(store).await;
     guarantees::check_filled(store).await;
 }
 
@@ -95,11 +99,13 @@ fn overwrite(rows: Vec<Feedback>) -> Event {
 }
 
 fn named(id: &str, event: Event) -> Submission {
-    Submission { event_id: Some(EventId::new(id).expect("the suite's ids are valid")), event }
+    let event_id = Some(EventId::new(id).expect("the suite's ids are valid"));
+    Submission { event_id, position: None, event }
 }
 
 async fn apply(store: &dyn DataStore, event: Event) -> Outcome {
-    let outcomes = store.apply(vec![Submission { event_id: None, event }]).await.expect("apply");
+    let outcomes =
+        store.apply(vec![Submission { event_id: None, position: None, event }]).await.expect("apply");
     assert_eq!(outcomes.len(), 1, "one outcome for each submission");
     outcomes.into_iter().next().expect("there is one")
 }

@@ -18,7 +18,7 @@ use ulex_domain::{
 
 use super::search_text::{SearchText, query_words, words};
 use super::validate::validate;
-use super::{Counts, DataStore, FeedbackRow, LEDGER_NANOS, Outcome, Submission};
+use super::{Counts, DataStore, FeedbackRow, LEDGER_NANOS, Outcome, Positions, Submission};
 use crate::StorageError;
 
 const BACKEND: &str = "memory";
@@ -42,6 +42,7 @@ struct Tables {
     /// The ledger's ids, oldest first.
     ledger_order: VecDeque<(Timestamp, EventId)>,
     search: SearchText,
+    positions: Positions,
 }
 
 impl MemoryStore {
@@ -54,9 +55,10 @@ impl MemoryStore {
 
 impl Tables {
     fn submit(&mut self, submission: Submission, now: Timestamp) -> Outcome {
-        if let Some(id) = submission.event_id
-            && !self.enter(id, now)
-        {
+        // The position first: an entry of a log is settled whether or not its event was known.
+        let known = submission.position.is_some_and(|position| !self.positions.enter(&position))
+            || submission.event_id.is_some_and(|id| !self.enter(id, now));
+        if known {
             return Outcome { duplicate: true, ..Outcome::default() };
         }
         let (changes, rows_deleted) = self.apply(submission.event);
@@ -280,6 +282,10 @@ impl DataStore for MemoryStore {
         Ok(submissions.into_iter().map(|submission| tables.submit(submission, now)).collect())
     }
 
+    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError> {
+        Ok(self.tables.lock().positions.0.get(log).copied())
+    }
+
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError> {
         Ok(self.tables.lock().users.get(id).cloned())
     }
@@ -412,8 +418,8 @@ impl DataStore for MemoryStore {
 
     async fn purge(&self) -> Result<(), StorageError> {
         let mut tables = self.tables.lock();
-        let search = std::mem::take(&mut tables.search);
-        *tables = Tables { search, ..Tables::default() };
+        let (search, positions) = (std::mem::take(&mut tables.search), std::mem::take(&mut tables.positions));
+        *tables = Tables { search, positions, ..Tables::default() };
         Ok(())
     }
 }

@@ -37,6 +37,7 @@ mod fold;
 mod ledger;
 mod listing;
 mod migrate;
+mod positions;
 mod prepared;
 mod read_sql;
 mod reader;
@@ -221,6 +222,11 @@ impl DataStore for SqliteStore {
             Err(error) => Err(error),
         };
         applied.map_err(|error| error.while_trying_to("apply events"))
+    }
+
+    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError> {
+        let read = self.readers.now(|reader| reader.applied_until(log)).await;
+        read.map_err(|error| error.while_trying_to("read how far a log was applied"))
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError> {

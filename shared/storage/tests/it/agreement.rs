@@ -10,7 +10,7 @@ use ulex_domain::{
     Event, EventId, Feedback, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch,
 };
 use ulex_storage::conformance::data::dump::dump;
-use ulex_storage::data::{self, DataStore, MemoryStore, Submission};
+use ulex_storage::data::{self, DataStore, LogPosition, MemoryStore, Submission};
 
 fn id() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec!["a", "b", "B", "a/b", "", "é", "a longer id than fits inline", "10", "9"])
@@ -104,11 +104,20 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
+fn position() -> impl Strategy<Value = LogPosition> {
+    // Also such as were applied already, in any order.
+    (prop::sample::select(vec!["log", "other log"]), 0_u64..40)
+        .prop_map(|(log, sequence)| LogPosition { log: SmolStr::new(log), sequence })
+}
+
 fn submission() -> impl Strategy<Value = Submission> {
-    (prop::option::of(0_u8..30), event()).prop_map(|(id, event)| Submission {
-        event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
-        event,
-    })
+    (prop::option::of(0_u8..30), prop::option::weighted(0.3, position()), event()).prop_map(
+        |(id, position, event)| Submission {
+            event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
+            position,
+            event,
+        },
+    )
 }
 
 async fn compare(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_rows: usize) {
@@ -130,6 +139,9 @@ async fn compare(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_rows: u
     for item in &expected.items {
         let rows = sqlite.item_feedback(&item.item_id, None).await.unwrap();
         assert_eq!(rows, memory.item_feedback(&item.item_id, None).await.unwrap());
+    }
+    for log in ["log", "other log"] {
+        assert_eq!(sqlite.applied_until(log).await.unwrap(), memory.applied_until(log).await.unwrap());
     }
     assert_eq!(sqlite.counts().await.unwrap(), memory.counts().await.unwrap());
 }

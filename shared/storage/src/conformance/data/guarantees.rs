@@ -97,7 +97,7 @@ async fn concurrent_calls_take_effect_in_order(store: &Arc<dyn DataStore>) {
         // Polled once, in order, so called in order; answered later.
         let mut call = Box::pin({
             let store = Arc::clone(store);
-            async move { store.apply(vec![Submission { event_id: None, event }]).await }
+            async move { store.apply(vec![Submission { event_id: None, position: None, event }]).await }
         });
         let polled =
             std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;

@@ -11,7 +11,8 @@ use super::error::SqliteError;
 /// `Ulex` in ASCII, in the header of every file that this program made.
 const APPLICATION_ID: i32 = 0x556c_6578;
 /// Migration `n` leads from schema version `n` to `n + 1`. Never change one that was released: add one.
-const MIGRATIONS: [&str; 2] = [include_str!("../sqlite.sql"), include_str!("search.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("../sqlite.sql"), include_str!("search.sql"), include_str!("positions.sql")];
 /// Chosen by measurement: with random keys fewer, larger pages cost the writer less.
 const PAGE_SIZE: u32 = 8192;
 
@@ -86,9 +87,18 @@ fn version_of_prefix(connection: &Connection, prefix: &str) -> Result<i64, Sqlit
         }
         return Err(MigrateError::Foreign { table: format!("{prefix}meta") }.into());
     }
-    for table in
-        ["users", "items", "types", "recent", "feedback", "recent_by_item", "by_item", "ledger", "search"]
-    {
+    for table in [
+        "users",
+        "items",
+        "types",
+        "recent",
+        "feedback",
+        "recent_by_item",
+        "by_item",
+        "ledger",
+        "search",
+        "logs",
+    ] {
         if exists(table)?.is_some() {
             return Err(MigrateError::Foreign { table: format!("{prefix}{table}") }.into());
         }

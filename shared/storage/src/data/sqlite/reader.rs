@@ -136,6 +136,11 @@ impl Reader {
         Ok(done)
     }
 
+    pub fn applied_until(&self, log: &str) -> Result<Option<u64>> {
+        let mut find = self.connection.prepare_cached(&self.sql.applied_until)?;
+        find.query_row([log], |row| row.get::<_, i64>(0).map(i64::unsigned_abs)).optional()
+    }
+
     pub fn user(&self, id: &UserId) -> Result<Option<User>> {
         self.connection.prepare_cached(&self.sql.user)?.query_row([id.as_str()], decode::user).optional()
     }

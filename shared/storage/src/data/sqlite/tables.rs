@@ -10,6 +10,7 @@ use super::error::SqliteError;
 use super::fold::Fold;
 use super::ledger::Ledger;
 use super::migrate::with_prefix;
+use super::positions::PositionTable;
 use super::prepared::{Call, Prepared};
 use super::read_sql::ReadSql;
 use super::search::SearchIndex;
@@ -31,6 +32,7 @@ pub(super) struct Tables<'connection> {
     types: Dictionary<SmolStr>,
     pub search: SearchIndex<'connection>,
     ledger: Ledger<'connection>,
+    positions: PositionTable<'connection>,
     fold: Fold<'connection>,
     statements: Statements<'connection>,
     /// Changes when another process wrote to the file: what is remembered may be wrong then.
@@ -122,6 +124,7 @@ impl<'connection> Tables<'connection> {
             types: Dictionary::new(REMEMBERED),
             search: SearchIndex::open(connection, prefix)?,
             ledger: Ledger::open(connection, prefix)?,
+            positions: PositionTable::open(connection, prefix)?,
             fold: Fold::open(connection, prefix, settings.recent_rows)?,
             statements: Statements::prepare(connection, prefix)?,
             data_version: 0,
@@ -171,6 +174,7 @@ impl<'connection> Tables<'connection> {
         self.users.reset(users);
         self.items.reset(items);
         self.types.reset(types);
+        self.positions.forget();
         self.fold.recount()?;
         self.search.reload()
     }
@@ -185,6 +189,7 @@ impl<'connection> Tables<'connection> {
         self.users.reset(false);
         self.items.reset(false);
         self.types.reset(false);
+        self.positions.forget();
         // The next transaction reads again whatever else is remembered.
         self.data_version = -1;
     }
@@ -193,12 +198,19 @@ impl<'connection> Tables<'connection> {
         let outcomes: Result<Vec<_>> =
             call.submissions.iter().map(|prepared| self.submit(prepared, now)).collect();
         let outcomes = outcomes?;
+        self.positions.keep()?;
         self.ledger.prune_step(now)?;
         self.fold.step()?;
         Ok(outcomes)
     }
 
     fn submit(&mut self, prepared: &Prepared, now: Timestamp) -> Result<Outcome> {
+        // The position first: an entry of a log is settled whether or not its event was known.
+        if let Some(position) = &prepared.submission.position
+            && !self.positions.enter(position)?
+        {
+            return Ok(Outcome { duplicate: true, ..Outcome::default() });
+        }
         if let Some(id) = &prepared.submission.event_id
             && !self.ledger.enter(id, now)?
         {
