@@ -9,13 +9,21 @@ use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Event, EventId, Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
 
 pub use memory::MemoryStore;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresSettings, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteSettings, SqliteStore};
 
 use crate::StorageError;
 use crate::address::Address;
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod group;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod row_text;
 mod search_text;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -24,10 +32,13 @@ mod validate;
 /// How long the id of an event is kept at least.
 const LEDGER_NANOS: i64 = 24 * 60 * 60 * 1_000_000_000;
 
-#[cfg(feature = "sqlite")]
-const AVAILABLE: &str = "sqlite://path and memory://";
-#[cfg(not(feature = "sqlite"))]
-const AVAILABLE: &str = "memory:// (it was built without sqlite)";
+/// The URL forms that this build understands.
+const AVAILABLE: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+    (true, true) => "sqlite://path, postgres://host/database and memory://",
+    (true, false) => "sqlite://path and memory:// (it was built without postgres)",
+    (false, true) => "postgres://host/database and memory:// (it was built without sqlite)",
+    (false, false) => "memory:// (it was built without sqlite and postgres)",
+};
 
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
@@ -261,7 +272,8 @@ fn bare_user(user_id: UserId) -> User {
 /// `table_prefix`.
 ///
 /// `sqlite://path?max_page_count=n` is a file, created with its directory if absent; `memory://` keeps
-/// everything in this process and forgets it at the end.
+/// everything in this process and forgets it at the end. `postgres://user:password@host:port/database?sslmode=...`,
+/// also written `postgresql://`, is a server; its options are those of [`PostgresSettings::new`].
 ///
 /// # Errors
 ///
@@ -272,6 +284,10 @@ pub async fn open(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, S
     match address.scheme {
         "memory" => Ok(Arc::new(MemoryStore::new())),
         "sqlite" => open_sqlite(&address, table_prefix).await,
+        #[cfg(feature = "postgres")]
+        "postgres" | "postgresql" => {
+            Ok(Arc::new(PostgresStore::open(&PostgresSettings::new(url, table_prefix)?).await?))
+        }
         other => Err(unknown_scheme(other)),
     }
 }

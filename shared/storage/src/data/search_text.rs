@@ -39,7 +39,7 @@ impl SearchText {
     }
 
     /// The column names, for keeping the definition beside the index.
-    #[cfg(feature = "sqlite")]
+    #[cfg(any(feature = "sqlite", feature = "postgres"))]
     pub fn names(&self) -> Vec<String> {
         let name = |column: &Column| match column {
             Column::Id => "item.ItemId".to_owned(),

@@ -120,30 +120,34 @@ fn submission() -> impl Strategy<Value = Submission> {
     )
 }
 
-async fn compare(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_rows: usize) {
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}/data.db?recent_rows={recent_rows}", directory.path().display());
+/// Submits everything to a store and to the reference; both must answer and hold the same.
+async fn compare(store: &dyn DataStore, calls: Vec<Vec<Submission>>, page: NonZeroUsize) {
     let memory = MemoryStore::new();
-    let sqlite = data::open(&url, "").await.unwrap();
     for call in calls {
-        let outcomes = sqlite.apply(call.clone()).await.unwrap();
+        let outcomes = store.apply(call.clone()).await.unwrap();
         assert_eq!(outcomes, memory.apply(call).await.unwrap());
     }
     let expected = dump(&memory, page).await;
-    assert_eq!(dump(sqlite.as_ref(), page).await, expected);
+    assert_eq!(dump(store, page).await, expected);
     for user in &expected.users {
         let until = Some(Timestamp::from_nanos(0));
-        let rows = sqlite.user_feedback(&user.user_id, until).await.unwrap();
+        let rows = store.user_feedback(&user.user_id, until).await.unwrap();
         assert_eq!(rows, memory.user_feedback(&user.user_id, until).await.unwrap());
     }
     for item in &expected.items {
-        let rows = sqlite.item_feedback(&item.item_id, None).await.unwrap();
+        let rows = store.item_feedback(&item.item_id, None).await.unwrap();
         assert_eq!(rows, memory.item_feedback(&item.item_id, None).await.unwrap());
     }
     for log in ["log", "other log"] {
-        assert_eq!(sqlite.applied_until(log).await.unwrap(), memory.applied_until(log).await.unwrap());
+        assert_eq!(store.applied_until(log).await.unwrap(), memory.applied_until(log).await.unwrap());
     }
-    assert_eq!(sqlite.counts().await.unwrap(), memory.counts().await.unwrap());
+    assert_eq!(store.counts().await.unwrap(), memory.counts().await.unwrap());
+}
+
+async fn compare_sqlite(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_rows: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}/data.db?recent_rows={recent_rows}", directory.path().display());
+    compare(data::open(&url, "").await.unwrap().as_ref(), calls, page).await;
 }
 
 proptest! {
@@ -156,6 +160,32 @@ proptest! {
         recent_rows in 0_usize..6,
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(compare(calls, NonZeroUsize::new(page).unwrap(), recent_rows));
+        runtime.block_on(compare_sqlite(calls, NonZeroUsize::new(page).unwrap(), recent_rows));
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod on_postgres {
+    use super::*;
+    use crate::postgres::Schema;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+        #[test]
+        #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
+        fn postgres_and_memory_agree_on_every_outcome_and_every_row(
+            calls in vec(vec(submission(), 1..6), 1..12),
+            page in 1_usize..9,
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let schema = Schema::create().await;
+                let store = data::open(&schema.url(""), "").await.unwrap();
+                compare(store.as_ref(), calls, NonZeroUsize::new(page).unwrap()).await;
+                drop(store);
+                schema.remove().await;
+            });
+        }
     }
 }

@@ -5,4 +5,6 @@
 mod agreement;
 mod cache;
 mod data;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod sqlite_files;
