@@ -82,12 +82,10 @@ impl PostgresError {
 
     /// The connection is of no use any more; another one may be.
     pub fn is_lost_connection(&self) -> bool {
-        match self {
-            Self::Driver(error) => match error.code() {
-                None => error.is_closed() || error.source_is_io(),
-                Some(code) => code.code().starts_with("57P"),
-            },
-            _ => false,
+        let Self::Driver(error) = self else { return false };
+        match error.code() {
+            None => error.is_closed() || error.source_is_io(),
+            Some(code) => code.code().starts_with("57P"),
         }
     }
 

@@ -6,35 +6,6 @@ use super::copy::FEEDBACK_COLUMNS;
 use super::error::PostgresError;
 use super::migrate::{LOCK, with_prefix};
 
-/// Everything the writer says. Arrays are parameters, so that a statement is one round trip however many rows it has.
-pub(super) struct Statements {
-    pub lock: Statement,
-    pub transaction_id: Statement,
-    pub meta: Statement,
-    pub known_events: Statement,
-    pub positions: Statement,
-    pub known_users: Statement,
-    pub whole_users: Statement,
-    pub known_items: Statement,
-    pub whole_items: Statement,
-    pub stored_feedback: Statement,
-    pub put_users: Statement,
-    pub put_items: Statement,
-    pub put_types: Statement,
-    pub insert_feedback: Statement,
-    pub copy_feedback: Statement,
-    pub update_feedback: Statement,
-    pub put_events: Statement,
-    pub put_positions: Statement,
-    pub delete_user: Statement,
-    pub delete_user_feedback: Statement,
-    pub delete_item: Statement,
-    pub delete_item_feedback: Statement,
-    pub delete_pair: Statement,
-    pub delete_pair_of_type: Statement,
-    pub prune_events: Statement,
-}
-
 /// For the session of a writer: it knows its keys, so every look-up goes by an index whatever the planner believes of
 /// the sizes; plans are made once. A writer that is stopped in the middle of a transaction loses it, and whoever
 /// waits for one does not wait for ever.
@@ -44,92 +15,68 @@ pub(super) const SESSION: &str = "-c enable_seqscan=off -c enable_hashjoin=off -
 
 const TYPES: &str = r#"ARRAY(SELECT name FROM "{p}types")"#;
 
-impl Statements {
-    pub async fn prepare(client: &Client, prefix: &str) -> Result<Self, PostgresError> {
-        let prepare = async |sql: &str| {
-            let sql = sql.replace("{types}", TYPES).replace("{feedback_columns}", FEEDBACK_COLUMNS);
-            client.prepare(&with_prefix(&sql, prefix)).await
-        };
-        Ok(Self {
-            // One writer at a time among all processes: what was read is still true when it is written, and nothing
-            // can deadlock. The lock is of the table, so prefixes and schemas do not disturb each other.
-            lock: prepare(&LOCK_SQL.replace("{lock}", &LOCK.to_string())).await?,
-            transaction_id: prepare("SELECT pg_current_xact_id()::text").await?,
-            meta: prepare(r#"SELECT value FROM "{p}meta" WHERE key = $1"#).await?,
-            known_events: prepare(r#"SELECT event_id FROM "{p}ledger" WHERE event_id = ANY($1)"#).await?,
-            positions: prepare(r#"SELECT log, sequence FROM "{p}logs" WHERE log = ANY($1)"#).await?,
-            known_users: prepare(r#"SELECT user_id FROM "{p}users" WHERE user_id = ANY($1)"#).await?,
-            whole_users: prepare(
-                r#"SELECT user_id, labels, comment FROM "{p}users" WHERE user_id = ANY($1)"#,
-            )
-            .await?,
-            known_items: prepare(r#"SELECT item_id FROM "{p}items" WHERE item_id = ANY($1)"#).await?,
-            whole_items: prepare(
-                r#"SELECT item_id, is_hidden, categories, time, labels, comment FROM "{p}items"
-                   WHERE item_id = ANY($1)"#,
-            )
-            .await?,
-            stored_feedback: prepare(
-                r#"SELECT k.place, f.value, f.time, f.updated
+/// Statements by name, prepared together: one round trip for all of them.
+macro_rules! statements {
+    ($($name:ident: $sql:expr;)*) => {
+        /// Everything the writer says. Arrays are parameters, so that a statement is one round trip however many rows
+        /// it has.
+        pub(super) struct Statements {
+            $(pub $name: Statement,)*
+        }
+
+        impl Statements {
+            pub async fn prepare(client: &Client, prefix: &str) -> Result<Self, PostgresError> {
+                let prepare = |sql: &str| {
+                    let sql = sql.replace("{types}", TYPES).replace("{feedback_columns}", FEEDBACK_COLUMNS);
+                    let sql = with_prefix(&sql.replace("{lock}", &LOCK.to_string()), prefix);
+                    async move { client.prepare(&sql).await }
+                };
+                let ($($name,)*) = tokio::try_join!($(prepare($sql)),*)?;
+                Ok(Self { $($name),* })
+            }
+        }
+    };
+}
+
+statements! {
+    // One writer at a time among all processes: what was read is still true when it is written, and nothing
+    // can deadlock. The lock is of the table, so prefixes and schemas do not disturb each other.
+    lock: LOCK_SQL;
+    transaction_id: "SELECT pg_current_xact_id()::text";
+    meta: r#"SELECT value FROM "{p}meta" WHERE key = $1"#;
+    known_events: r#"SELECT event_id FROM "{p}ledger" WHERE event_id = ANY($1)"#;
+    positions: r#"SELECT log, sequence FROM "{p}logs" WHERE log = ANY($1)"#;
+    known_users: r#"SELECT user_id FROM "{p}users" WHERE user_id = ANY($1)"#;
+    whole_users: r#"SELECT user_id, labels, comment FROM "{p}users" WHERE user_id = ANY($1)"#;
+    known_items: r#"SELECT item_id FROM "{p}items" WHERE item_id = ANY($1)"#;
+    whole_items: r#"SELECT item_id, is_hidden, categories, time, labels, comment FROM "{p}items"
+                   WHERE item_id = ANY($1)"#;
+    stored_feedback: r#"SELECT k.place, f.value, f.time, f.updated
                    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (name, usr, item, place)
                    JOIN "{p}feedback" f
-                   ON f.feedback_type = k.name AND f.user_id = k.usr AND f.item_id = k.item"#,
-            )
-            .await?,
-            put_users: prepare(
-                r#"INSERT INTO "{p}users" (user_id, labels, comment)
+                   ON f.feedback_type = k.name AND f.user_id = k.usr AND f.item_id = k.item"#;
+    put_users: r#"INSERT INTO "{p}users" (user_id, labels, comment)
                    SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
-                   ON CONFLICT (user_id) DO UPDATE SET labels = excluded.labels, comment = excluded.comment"#,
-            )
-            .await?,
-            put_items: prepare(PUT_ITEMS).await?,
-            put_types: prepare(
-                r#"INSERT INTO "{p}types" (name) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING"#,
-            )
-            .await?,
-            insert_feedback: prepare(
-                r#"INSERT INTO "{p}feedback" ({feedback_columns})
+                   ON CONFLICT (user_id) DO UPDATE SET labels = excluded.labels, comment = excluded.comment"#;
+    put_items: PUT_ITEMS;
+    put_types: r#"INSERT INTO "{p}types" (name) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING"#;
+    insert_feedback: r#"INSERT INTO "{p}feedback" ({feedback_columns})
                    SELECT * FROM unnest($1::float8[], $2::bigint[], $3::bigint[], $4::text[], $5::text[],
-                       $6::text[], $7::text[], $8::text[])"#,
-            )
-            .await?,
-            copy_feedback: prepare(
-                r#"COPY "{p}feedback" ({feedback_columns}) FROM STDIN (FORMAT binary)"#,
-            )
-            .await?,
-            update_feedback: prepare(UPDATE_FEEDBACK).await?,
-            put_events: prepare(
-                r#"INSERT INTO "{p}ledger" (event_id, time) SELECT id, $2 FROM unnest($1::text[]) AS e (id)"#,
-            )
-            .await?,
-            put_positions: prepare(
-                r#"INSERT INTO "{p}logs" (log, sequence) SELECT * FROM unnest($1::text[], $2::bigint[])
-                   ON CONFLICT (log) DO UPDATE SET sequence = excluded.sequence"#,
-            )
-            .await?,
-            delete_user: prepare(r#"DELETE FROM "{p}users" WHERE user_id = $1"#).await?,
-            delete_user_feedback: prepare(
-                r#"DELETE FROM "{p}feedback" WHERE feedback_type = ANY({types}) AND user_id = $1"#,
-            )
-            .await?,
-            delete_item: prepare(r#"DELETE FROM "{p}items" WHERE item_id = $1"#).await?,
-            delete_item_feedback: prepare(r#"DELETE FROM "{p}feedback" WHERE item_id = $1"#).await?,
-            delete_pair: prepare(
-                r#"DELETE FROM "{p}feedback"
-                   WHERE feedback_type = ANY({types}) AND user_id = $1 AND item_id = $2"#,
-            )
-            .await?,
-            delete_pair_of_type: prepare(
-                r#"DELETE FROM "{p}feedback" WHERE feedback_type = $3 AND user_id = $1 AND item_id = $2"#,
-            )
-            .await?,
-            prune_events: prepare(
-                r#"DELETE FROM "{p}ledger" WHERE event_id = ANY(ARRAY(
-                       SELECT event_id FROM "{p}ledger" WHERE time < $1 ORDER BY time LIMIT $2))"#,
-            )
-            .await?,
-        })
-    }
+                       $6::text[], $7::text[], $8::text[])"#;
+    copy_feedback: r#"COPY "{p}feedback" ({feedback_columns}) FROM STDIN (FORMAT binary)"#;
+    update_feedback: UPDATE_FEEDBACK;
+    put_events: r#"INSERT INTO "{p}ledger" (event_id, time) SELECT id, $2 FROM unnest($1::text[]) AS e (id)"#;
+    put_positions: r#"INSERT INTO "{p}logs" (log, sequence) SELECT * FROM unnest($1::text[], $2::bigint[])
+                   ON CONFLICT (log) DO UPDATE SET sequence = excluded.sequence"#;
+    delete_user: r#"DELETE FROM "{p}users" WHERE user_id = $1"#;
+    delete_user_feedback: r#"DELETE FROM "{p}feedback" WHERE feedback_type = ANY({types}) AND user_id = $1"#;
+    delete_item: r#"DELETE FROM "{p}items" WHERE item_id = $1"#;
+    delete_item_feedback: r#"DELETE FROM "{p}feedback" WHERE item_id = $1"#;
+    delete_pair: r#"DELETE FROM "{p}feedback"
+                   WHERE feedback_type = ANY({types}) AND user_id = $1 AND item_id = $2"#;
+    delete_pair_of_type: r#"DELETE FROM "{p}feedback" WHERE feedback_type = $3 AND user_id = $1 AND item_id = $2"#;
+    prune_events: r#"DELETE FROM "{p}ledger" WHERE event_id = ANY(ARRAY(
+                       SELECT event_id FROM "{p}ledger" WHERE time < $1 ORDER BY time LIMIT $2))"#;
 }
 
 pub(super) const LOCK_SQL: &str =

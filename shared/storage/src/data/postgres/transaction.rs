@@ -205,7 +205,7 @@ impl<'session> Transaction<'session> {
     async fn put_items(&self, items: &[Item]) -> Fallible<()> {
         let ids: Vec<_> = items.iter().map(|item| item.item_id.as_str()).collect();
         let hidden: Vec<_> = items.iter().map(|item| item.is_hidden).collect();
-        let categories: Vec<_> = items.iter().map(|item| decode::categories_text(item)).collect();
+        let categories: Vec<_> = items.iter().map(decode::categories_text).collect();
         let times: Vec<_> = items.iter().map(|item| item.timestamp.as_nanos()).collect();
         let labels: Vec<_> = items.iter().map(|item| json_text(&item.labels)).collect();
         let comments: Vec<_> = items.iter().map(|item| filled(&item.comment)).collect();
@@ -271,7 +271,12 @@ impl<'session> Transaction<'session> {
                 let changes = if rows_deleted == 0 { Vec::new() } else { vec![Change::Feedback { pairs }] };
                 return Ok(Outcome { duplicate: false, rows_deleted, changes });
             }
-            _ => None,
+            Event::PutUsers { .. }
+            | Event::PatchUser { .. }
+            | Event::PutItems { .. }
+            | Event::PatchItem { .. }
+            | Event::SetCategory { .. }
+            | Event::PutFeedback { .. } => None,
         };
         Ok(Outcome { changes: changes.into_iter().collect(), ..Outcome::default() })
     }

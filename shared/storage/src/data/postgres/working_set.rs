@@ -241,7 +241,7 @@ impl<'event> WorkingSet<'event> {
     /// What has become of everything.
     pub fn into_writes(self) -> Writes {
         let mut feedback: Vec<_> = self.feedback.into_iter().collect();
-        feedback.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        feedback.sort_unstable_by_key(|(key, _row)| *key);
         let (old, new): (Vec<_>, Vec<_>) =
             feedback.into_iter().partition(|(key, _row)| self.stored.contains_key(key));
         Writes {

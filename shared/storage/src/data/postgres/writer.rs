@@ -144,7 +144,7 @@ impl Writer {
             Some(session) => session,
             None => self.connect().await?,
         };
-        let worked = timeout(TRANSACTION, session.work(calls)).await;
+        let worked = timeout(TRANSACTION, Box::pin(session.work(calls))).await;
         let (id, outcomes) = match worked.unwrap_or(Err(PostgresError::Deadline(TRANSACTION))) {
             Ok(done) => done,
             Err(error) => {
@@ -169,7 +169,7 @@ impl Writer {
 
     async fn connect(&self) -> Result<Session, PostgresError> {
         let client = self.connector.connect(SESSION).await?;
-        let prepared = timeout(COMMIT, Statements::prepare(&client, &self.prefix)).await;
+        let prepared = timeout(COMMIT, Box::pin(Statements::prepare(&client, &self.prefix))).await;
         let statements = prepared.unwrap_or(Err(PostgresError::Deadline(COMMIT)))?;
         Ok(Session { client, statements })
     }
@@ -240,11 +240,8 @@ impl Session {
 
 /// Whether every call would fail like that, so that it is no use to try each.
 fn is_of_all(error: &PostgresError) -> bool {
-    match error {
-        PostgresError::Driver(driver) => driver.code().is_none() || error.is_lost_connection(),
-        PostgresError::Deadline(_) | PostgresError::Unknown | PostgresError::Closed => true,
-        _ => false,
-    }
+    error.is_lost_connection()
+        || matches!(error, PostgresError::Deadline(_) | PostgresError::Unknown | PostgresError::Closed)
 }
 
 fn same_for_all(error: PostgresError, calls: usize) -> Vec<Outcomes> {
