@@ -12,6 +12,7 @@ pub use memory::MemoryCache;
 
 use crate::StorageError;
 use crate::address::Address;
+use crate::layers::{Deadline, Deadlines, Layered, Metrics};
 
 mod memory;
 
@@ -80,12 +81,15 @@ pub trait CacheStore: Send + Sync + 'static {
 /// [`StorageError::UnknownScheme`] for every other scheme.
 pub fn open(url: &str, max_bytes: usize) -> Result<Arc<dyn CacheStore>, StorageError> {
     let address = Address::parse(url);
-    match address.scheme {
-        "memory" | "sqlite" => Ok(Arc::new(MemoryCache::new(max_bytes))),
-
-        other => Err(StorageError::UnknownScheme {
-            scheme: other.to_owned(),
-            available: "memory:// (sqlite:// means the same)",
-        }),
-    }
+    let (store, backend, label): (Arc<dyn CacheStore>, _, _) = match address.scheme {
+        "memory" | "sqlite" => (Arc::new(MemoryCache::new(max_bytes)), "memory", "cache/memory"),
+        other => {
+            return Err(StorageError::UnknownScheme {
+                scheme: other.to_owned(),
+                available: "memory:// (sqlite:// means the same)",
+            });
+        }
+    };
+    let around = (Metrics { store: label }, Deadline { backend, deadlines: Deadlines::default() });
+    Ok(Arc::new(Layered::new(store, around)))
 }

@@ -14,10 +14,12 @@ pub use postgres::{PostgresSettings, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteSettings, SqliteStore};
 
+pub(crate) use group::rows_of;
+
 use crate::StorageError;
 use crate::address::Address;
+use crate::layers::{Deadline, Deadlines, Layered, Metrics};
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod group;
 mod memory;
 #[cfg(feature = "postgres")]
@@ -273,23 +275,40 @@ fn bare_user(user_id: UserId) -> User {
 ///
 /// `sqlite://path?max_page_count=n` is a file, created with its directory if absent; `memory://` keeps
 /// everything in this process and forgets it at the end. `postgres://user:password@host:port/database?sslmode=...`,
-/// also written `postgresql://`, is a server; its options are those of [`PostgresSettings::new`].
+/// also written `postgresql://`, is a server; its options are those of `PostgresSettings::new`.
+/// Every call has a deadline, is timed and has a span.
 ///
 /// # Errors
 ///
 /// [`StorageError::UnknownScheme`] if this build has no such backend, else what the backend answers: a file
 /// of a newer version, a damaged file or one of another program is `Rejected`.
 pub async fn open(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    open_with(url, table_prefix, Deadlines::default()).await
+}
+
+/// The same with deadlines of one's own.
+///
+/// # Errors
+///
+/// Those of [`open`].
+pub async fn open_with(
+    url: &str,
+    table_prefix: &str,
+    deadlines: Deadlines,
+) -> Result<Arc<dyn DataStore>, StorageError> {
     let address = Address::parse(url);
-    match address.scheme {
-        "memory" => Ok(Arc::new(MemoryStore::new())),
-        "sqlite" => open_sqlite(&address, table_prefix).await,
+    let (store, backend, label): (Arc<dyn DataStore>, _, _) = match address.scheme {
+        "memory" => (Arc::new(MemoryStore::new()), "memory", "data/memory"),
+        "sqlite" => (open_sqlite(&address, table_prefix).await?, "sqlite", "data/sqlite"),
         #[cfg(feature = "postgres")]
         "postgres" | "postgresql" => {
-            Ok(Arc::new(PostgresStore::open(&PostgresSettings::new(url, table_prefix)?).await?))
+            let settings = PostgresSettings::new(url, table_prefix)?;
+            (Arc::new(PostgresStore::open(&settings).await?), "postgres", "data/postgres")
         }
-        other => Err(unknown_scheme(other)),
-    }
+        other => return Err(unknown_scheme(other)),
+    };
+    let around = (Metrics { store: label }, Deadline { backend, deadlines });
+    Ok(Arc::new(Layered::new(store, around)))
 }
 
 fn unknown_scheme(scheme: &str) -> StorageError {

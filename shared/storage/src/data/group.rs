@@ -1,16 +1,19 @@
 //! Group commit: what waits in a writer's queue is committed together, up to a limit.
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 use tokio::sync::mpsc;
 use ulex_domain::Event;
 
 use super::Submission;
 
 /// A group is closed when it has this many rows or calls: some tens of milliseconds of work.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 const ROWS: usize = 20_000;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 const CALLS: usize = 1_024;
 
 /// How many rows submissions have together, at least one each.
-pub(super) fn rows_of<'call>(submissions: impl IntoIterator<Item = &'call Submission>) -> usize {
+pub(crate) fn rows_of<'call>(submissions: impl IntoIterator<Item = &'call Submission>) -> usize {
     let rows_of = |submission: &Submission| match &submission.event {
         Event::PutUsers { users } => users.len().max(1),
         Event::PutItems { items } => items.len().max(1),
@@ -28,6 +31,7 @@ pub(super) fn rows_of<'call>(submissions: impl IntoIterator<Item = &'call Submis
 /// Adds to `first`, which has `rows` rows, the jobs that wait behind it and fit into its group. `rows_of` says how many
 /// rows a job has, or that it is none that can be committed with others. Returns the first job that was
 /// taken from the queue and is not in the group.
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub(super) fn gather<Job>(
     group: &mut Vec<Job>,
     mut rows: usize,
@@ -47,15 +51,15 @@ pub(super) fn gather<Job>(
     None
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(feature = "sqlite", feature = "postgres")))]
 mod tests {
     use super::*;
 
     /// The sizes of groups that are made of jobs of these sizes; a job of no size is none for a group.
-    async fn groups(sizes: &[Option<usize>]) -> Vec<usize> {
+    fn groups(sizes: &[Option<usize>]) -> Vec<usize> {
         let (sender, mut jobs) = mpsc::channel(sizes.len());
         for size in sizes {
-            sender.send(*size).await.unwrap();
+            sender.try_send(*size).expect("there is room");
         }
         let mut groups = Vec::new();
         let mut next = jobs.try_recv().ok();
@@ -68,13 +72,13 @@ mod tests {
         groups
     }
 
-    #[tokio::test]
-    async fn what_waits_goes_together_up_to_a_limit_and_nothing_is_lost() {
-        assert_eq!(groups(&[Some(1), Some(2), Some(3)]).await, [3]);
-        assert_eq!(groups(&[Some(1), None, Some(3), Some(4)]).await, [1, 1, 2]);
-        assert_eq!(groups(&[Some(ROWS), Some(1), Some(1)]).await, [1, 2]);
-        assert_eq!(groups(&[Some(10), Some(ROWS), Some(1)]).await, [1, 1, 1]);
-        assert_eq!(groups(&[Some(ROWS + 5), Some(1)]).await, [1, 1]);
-        assert_eq!(groups(&vec![Some(1); CALLS + 3]).await, [CALLS, 3]);
+    #[test]
+    fn what_waits_goes_together_up_to_a_limit_and_nothing_is_lost() {
+        assert_eq!(groups(&[Some(1), Some(2), Some(3)]), [3]);
+        assert_eq!(groups(&[Some(1), None, Some(3), Some(4)]), [1, 1, 2]);
+        assert_eq!(groups(&[Some(ROWS), Some(1), Some(1)]), [1, 2]);
+        assert_eq!(groups(&[Some(10), Some(ROWS), Some(1)]), [1, 1, 1]);
+        assert_eq!(groups(&[Some(ROWS + 5), Some(1)]), [1, 1]);
+        assert_eq!(groups(&vec![Some(1); CALLS + 3]), [CALLS, 3]);
     }
 }
