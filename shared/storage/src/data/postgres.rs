@@ -31,6 +31,7 @@ mod connections;
 mod copy;
 mod decode;
 mod error;
+mod known;
 mod migrate;
 mod read;
 mod scan;
@@ -93,7 +94,8 @@ impl PostgresStore {
         let lock = statements::LOCK_SQL.replace("{lock}", &migrate::LOCK.to_string());
         let sql = format!(
             r#"BEGIN; SET LOCAL statement_timeout = '10min'; {lock};
-               TRUNCATE "{{p}}users", "{{p}}items", "{{p}}types", "{{p}}feedback", "{{p}}ledger"; COMMIT"#
+               TRUNCATE "{{p}}users", "{{p}}items", "{{p}}types", "{{p}}feedback", "{{p}}ledger";
+               DELETE FROM "{{p}}meta" WHERE key = 'last_writer'; COMMIT"#
         );
         let removed = client.batch_execute(&with_prefix(&sql, &self.prefix)).await;
         if removed.is_err() {

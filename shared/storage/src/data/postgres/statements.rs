@@ -44,6 +44,7 @@ statements! {
     lock: LOCK_SQL;
     transaction_id: "SELECT pg_current_xact_id()::text";
     meta: r#"SELECT value FROM "{p}meta" WHERE key = $1"#;
+    put_meta: r#"INSERT INTO "{p}meta" VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"#;
     known_events: r#"SELECT event_id FROM "{p}ledger" WHERE event_id = ANY($1)"#;
     positions: r#"SELECT log, sequence FROM "{p}logs" WHERE log = ANY($1)"#;
     known_users: r#"SELECT user_id FROM "{p}users" WHERE user_id = ANY($1)"#;

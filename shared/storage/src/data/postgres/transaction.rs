@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Statement};
 use ulex_domain::{Change, Event, Feedback, Item, ItemId, Timestamp, User, UserId};
 
 use super::error::PostgresError;
+use super::known::Known;
 use super::statements::Statements;
 use super::working_set::{Stored, Wanted, WorkingSet, Writes};
 use super::{copy, decode};
@@ -26,6 +27,7 @@ type Fallible<T> = Result<T, PostgresError>;
 pub(super) struct Transaction<'session> {
     client: &'session Client,
     statements: &'session Statements,
+    known: &'session mut Known,
     search: SearchText,
     /// How PostgreSQL calls it, for asking later whether it was committed.
     pub id: String,
@@ -33,23 +35,37 @@ pub(super) struct Transaction<'session> {
 
 impl<'session> Transaction<'session> {
     /// Begins one and waits until no other writer has one.
-    pub async fn begin(client: &'session Client, statements: &'session Statements) -> Fallible<Self> {
-        let key: [&(dyn ToSql + Sync); 1] = [&"search_columns"];
-        let (_began, _locked, id, columns) = try_join!(
+    ///
+    /// What is known holds if `writer` was the last one that wrote. If the transaction does not end well, whoever began
+    /// it has to forget it.
+    pub async fn begin(
+        client: &'session Client,
+        statements: &'session Statements,
+        known: &'session mut Known,
+        writer: &str,
+    ) -> Fallible<Self> {
+        let columns: [&(dyn ToSql + Sync); 1] = [&"search_columns"];
+        let last: [&(dyn ToSql + Sync); 1] = [&"last_writer"];
+        let (_began, _locked, id, columns, last) = try_join!(
             // Sent in this order, without waiting for answers.
             biased;
             client.batch_execute("BEGIN"),
             client.query_one(&statements.lock, &[]),
             client.query_one(&statements.transaction_id, &[]),
-            client.query_opt(&statements.meta, &key),
+            client.query_opt(&statements.meta, &columns),
+            client.query_opt(&statements.meta, &last),
         )?;
         let columns: String = columns.map(|row| row.get(0)).unwrap_or_default();
         let search = SearchText::of_columns(&columns.split(' ').collect::<Vec<_>>());
-        Ok(Self { client, statements, search, id: id.get(0) })
+        if last.is_none_or(|last| last.get::<_, &str>(0) != writer) {
+            *known = Known::default();
+            client.execute(&statements.put_meta, &[&"last_writer", &writer]).await?;
+        }
+        Ok(Self { client, statements, known, search, id: id.get(0) })
     }
 
     /// Applies submissions in their order. Whether they stay is decided by the commit.
-    pub async fn apply(&self, submissions: &[&Submission], now: Timestamp) -> Fallible<Vec<Outcome>> {
+    pub async fn apply(&mut self, submissions: &[&Submission], now: Timestamp) -> Fallible<Vec<Outcome>> {
         let fresh = self.settle(submissions, now).await?;
         let mut outcomes = vec![Outcome { duplicate: true, ..Outcome::default() }; submissions.len()];
         let fresh: Vec<_> = (0..submissions.len()).filter(|place| fresh[*place]).collect();
@@ -120,31 +136,46 @@ impl<'session> Transaction<'session> {
     }
 
     /// Applies a run of events that are no deletions.
-    async fn put(&self, events: &[&Event]) -> Fallible<Vec<Vec<Change>>> {
+    async fn put(&mut self, events: &[&Event]) -> Fallible<Vec<Vec<Change>>> {
         let wanted = Wanted::by(events);
         let mut set = self.load(&wanted).await?;
         let changes = events.iter().map(|event| set.apply(event)).collect();
-        self.write(&set.into_writes()).await?;
+        let writes = set.into_writes();
+        self.write(&writes).await?;
+        writes.users.iter().for_each(|user| self.known.users.insert(&user.user_id));
+        writes.items.iter().for_each(|item| self.known.items.insert(&item.item_id));
         Ok(changes)
     }
 
-    async fn load<'event>(&self, wanted: &Wanted<'event>) -> Fallible<WorkingSet<'event>> {
-        let user_ids = |ids: &BTreeSet<&'event UserId>| ids.iter().map(|id| id.as_str()).collect();
-        let item_ids = |ids: &BTreeSet<&'event ItemId>| ids.iter().map(|id| id.as_str()).collect();
+    async fn load<'event>(&mut self, wanted: &Wanted<'event>) -> Fallible<WorkingSet<'event>> {
+        let mut set = WorkingSet::default();
+        let (known, strange) =
+            wanted.users.iter().copied().partition::<Vec<_>, _>(|id| self.known.users.contains(id));
+        known.into_iter().for_each(|id| set.know_user(id));
+        let user_ids = |ids: Vec<&'event UserId>| ids.into_iter().map(UserId::as_str).collect();
+        let (strange_users, whole_users) =
+            (user_ids(strange), user_ids(wanted.whole_users.iter().copied().collect()));
+        let (known, strange) =
+            wanted.items.iter().copied().partition::<Vec<_>, _>(|id| self.known.items.contains(id));
+        known.into_iter().for_each(|id| set.know_item(id));
+        let item_ids = |ids: Vec<&'event ItemId>| ids.into_iter().map(ItemId::as_str).collect();
+        let (strange_items, whole_items) =
+            (item_ids(strange), item_ids(wanted.whole_items.iter().copied().collect()));
         let (known_users, whole_users, known_items, whole_items, stored) = try_join!(
-            self.ask(&self.statements.known_users, user_ids(&wanted.users)),
-            self.ask(&self.statements.whole_users, user_ids(&wanted.whole_users)),
-            self.ask(&self.statements.known_items, item_ids(&wanted.items)),
-            self.ask(&self.statements.whole_items, item_ids(&wanted.whole_items)),
+            self.ask(&self.statements.known_users, strange_users),
+            self.ask(&self.statements.whole_users, whole_users),
+            self.ask(&self.statements.known_items, strange_items),
+            self.ask(&self.statements.whole_items, whole_items),
             self.stored(wanted),
         )?;
-        let mut set = WorkingSet::default();
         for row in &known_users {
             let id = UserId::new(row.try_get::<_, &str>(0)?);
+            self.known.users.insert(&id);
             wanted.users.get(&id).into_iter().for_each(|id| set.know_user(id));
         }
         for row in &known_items {
             let id = ItemId::new(row.try_get::<_, &str>(0)?);
+            self.known.items.insert(&id);
             wanted.items.get(&id).into_iter().for_each(|id| set.know_item(id));
         }
         for row in &whole_users {
@@ -177,16 +208,19 @@ impl<'session> Transaction<'session> {
         Ok(self.client.query(&self.statements.stored_feedback, &[&types, &users, &items]).await?)
     }
 
-    async fn write(&self, writes: &Writes) -> Fallible<()> {
+    async fn write(&mut self, writes: &Writes) -> Fallible<()> {
+        let types: BTreeSet<_> = writes.new_feedback.iter().map(|row| &row.feedback_type).collect();
+        let types: Vec<_> = types.into_iter().filter(|name| !self.known.types.contains(name)).collect();
         try_join!(
             maybe(!writes.users.is_empty(), self.put_users(&writes.users)),
             maybe(!writes.items.is_empty(), self.put_items(&writes.items)),
-            maybe(!writes.new_feedback.is_empty(), self.put_types(&writes.new_feedback)),
+            maybe(!types.is_empty(), self.put_types(&types)),
             maybe(
                 !writes.old_feedback.is_empty(),
                 self.write_rows(&self.statements.update_feedback, &writes.old_feedback)
             ),
         )?;
+        types.into_iter().for_each(|name| self.known.types.insert(name));
         match writes.new_feedback.as_slice() {
             [] => Ok(()),
             few if few.len() < COPY_FROM => self.write_rows(&self.statements.insert_feedback, few).await,
@@ -215,9 +249,8 @@ impl<'session> Transaction<'session> {
         Ok(())
     }
 
-    async fn put_types(&self, rows: &[Feedback]) -> Fallible<()> {
-        let types: BTreeSet<_> = rows.iter().map(|row| row.feedback_type.as_str()).collect();
-        let types: Vec<_> = types.into_iter().collect();
+    async fn put_types(&self, types: &[&SmolStr]) -> Fallible<()> {
+        let types: Vec<_> = types.iter().map(|name| name.as_str()).collect();
         self.client.execute(&self.statements.put_types, &[&types]).await?;
         Ok(())
     }
@@ -246,15 +279,17 @@ impl<'session> Transaction<'session> {
         Ok(())
     }
 
-    async fn delete(&self, event: &Event) -> Fallible<Outcome> {
+    async fn delete(&mut self, event: &Event) -> Fallible<Outcome> {
         let changes = match event {
             Event::DeleteUser { user_id } => {
                 let (key, with) = (user_id.as_str(), &self.statements.delete_user_feedback);
+                self.known.users.remove(user_id);
                 let deleted = self.delete_with(&self.statements.delete_user, with, key).await?;
                 deleted.then(|| Change::UserDeleted { user_id: user_id.clone() })
             }
             Event::DeleteItem { item_id } => {
                 let (key, with) = (item_id.as_str(), &self.statements.delete_item_feedback);
+                self.known.items.remove(item_id);
                 let deleted = self.delete_with(&self.statements.delete_item, with, key).await?;
                 deleted.then(|| Change::ItemDeleted { item_id: item_id.clone() })
             }

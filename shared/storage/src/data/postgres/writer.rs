@@ -16,6 +16,7 @@ use ulex_domain::Timestamp;
 
 use super::connections::Connector;
 use super::error::PostgresError;
+use super::known::Known;
 use super::statements::{SESSION, Statements};
 use super::transaction::Transaction;
 use crate::data::group::{gather, rows_of};
@@ -44,6 +45,9 @@ pub(super) struct Writer {
     connector: Connector,
     prefix: String,
     session: Option<Session>,
+    known: Known,
+    /// No other writer has this name.
+    name: String,
     pruned: Instant,
 }
 
@@ -70,7 +74,11 @@ impl From<PostgresError> for Failure {
 impl Writer {
     /// A writer for the tables of `prefix`; connects when there is something to write.
     pub fn new(connector: Connector, prefix: &str) -> Self {
-        Self { connector, prefix: prefix.to_owned(), session: None, pruned: Instant::now() }
+        let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), prefix);
+        let name = format!("{:x}-{random:x}", started.unwrap_or_default().as_nanos());
+        let (prefix, known) = (prefix.to_owned(), Known::default());
+        Self { connector, prefix, session: None, known, name, pruned: Instant::now() }
     }
 
     /// Works until `jobs` is closed and empty.
@@ -144,7 +152,9 @@ impl Writer {
             Some(session) => session,
             None => self.connect().await?,
         };
-        let worked = timeout(TRANSACTION, Box::pin(session.work(calls))).await;
+        // What is learned holds if all of it is committed; until that is certain nothing is known.
+        let mut known = std::mem::take(&mut self.known);
+        let worked = timeout(TRANSACTION, Box::pin(session.work(calls, &mut known, &self.name))).await;
         let (id, outcomes) = match worked.unwrap_or(Err(PostgresError::Deadline(TRANSACTION))) {
             Ok(done) => done,
             Err(error) => {
@@ -157,6 +167,7 @@ impl Writer {
         match timeout(COMMIT, session.client.batch_execute("COMMIT")).await {
             Ok(Ok(())) => {
                 self.session = Some(session);
+                self.known = known;
                 Ok(outcomes)
             }
             Ok(Err(error)) if error.as_db_error().is_some() && !session.client.is_closed() => {
@@ -223,8 +234,13 @@ impl Writer {
 
 impl Session {
     /// Everything but the commit.
-    async fn work(&self, calls: &[&[Submission]]) -> Result<(String, Vec<Vec<Outcome>>), PostgresError> {
-        let transaction = Transaction::begin(&self.client, &self.statements).await?;
+    async fn work(
+        &self,
+        calls: &[&[Submission]],
+        known: &mut Known,
+        writer: &str,
+    ) -> Result<(String, Vec<Vec<Outcome>>), PostgresError> {
+        let mut transaction = Transaction::begin(&self.client, &self.statements, known, writer).await?;
         let submissions: Vec<_> = calls.iter().flat_map(|call| call.iter()).collect();
         let mut outcomes = transaction.apply(&submissions, Timestamp::now()).await?.into_iter();
         let outcomes = calls.iter().map(|call| outcomes.by_ref().take(call.len()).collect()).collect();

@@ -58,6 +58,27 @@ async fn ten_processes_may_start_at_once() {
     schema.remove().await;
 }
 
+#[tokio::test]
+#[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
+async fn a_process_does_not_go_by_what_another_one_has_removed() {
+    let schema = Schema::create().await;
+    let one = data::open(&schema.url(""), "").await.unwrap();
+    let other = data::open(&schema.url(""), "").await.unwrap();
+    for turn in 1..4 {
+        // Each remembers users and items that the other then removes.
+        conformance::data::fill_before_reopening(one.as_ref()).await;
+        let positions = one.applied_until("reopened").await.unwrap();
+        assert_eq!(positions, Some(42), "turn {turn}");
+        conformance::data::check_reopened(other.as_ref()).await;
+        one.apply(vec![event(post(vec![row("seen", "seen")]))]).await.unwrap();
+        let user_id = UserId::new("seen");
+        other.apply(vec![event(Event::DeleteUser { user_id: user_id.clone() })]).await.unwrap();
+        one.apply(vec![event(post(vec![row("seen", "seen")]))]).await.unwrap();
+        assert!(other.user(&user_id).await.unwrap().is_some(), "created again");
+    }
+    schema.remove().await;
+}
+
 fn whole_message(error: &StorageError) -> String {
     let source = std::error::Error::source(error).map(ToString::to_string);
     format!("{error}: {}", source.unwrap_or_default())
