@@ -35,8 +35,9 @@ CREATE TABLE "{p}feedback" (
     comment TEXT,
     PRIMARY KEY (feedback_type, user_id, item_id)
 ) WITH (fillfactor = 90);
--- Of an item all rows are wanted together, and equal entries share their space.
-CREATE INDEX "{p}feedback_item" ON "{p}feedback" (item_id);
+-- Of an item all rows are wanted together, and equal entries share their space. The other name of the same order keeps
+-- the planner from taking this index where a whole key is given, as it may while it believes that the table is small.
+CREATE INDEX "{p}feedback_item" ON "{p}feedback" (item_id COLLATE "POSIX");
 
 CREATE TABLE "{p}ledger" (
     event_id TEXT COLLATE "C" PRIMARY KEY,

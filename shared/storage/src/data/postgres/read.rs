@@ -60,7 +60,8 @@ impl ReadSql {
             items_by_arrival: sql(r#"SELECT {item}, no FROM "{p}items" WHERE no >= $1 ORDER BY no LIMIT $2"#),
             users_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
                 WHERE feedback_type = ANY({types}) AND user_id = ANY($1) AND time <= $2"#),
-            item_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback" WHERE item_id = $1 AND time <= $2"#),
+            item_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
+                WHERE item_id COLLATE "POSIX" = $1 AND time <= $2"#),
             pair_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
                 WHERE feedback_type = ANY({types}) AND user_id = $1 AND item_id = $2"#),
             list_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"

@@ -72,7 +72,7 @@ statements! {
     delete_user: r#"DELETE FROM "{p}users" WHERE user_id = $1"#;
     delete_user_feedback: r#"DELETE FROM "{p}feedback" WHERE feedback_type = ANY({types}) AND user_id = $1"#;
     delete_item: r#"DELETE FROM "{p}items" WHERE item_id = $1"#;
-    delete_item_feedback: r#"DELETE FROM "{p}feedback" WHERE item_id = $1"#;
+    delete_item_feedback: r#"DELETE FROM "{p}feedback" WHERE item_id COLLATE "POSIX" = $1"#;
     delete_pair: r#"DELETE FROM "{p}feedback"
                    WHERE feedback_type = ANY({types}) AND user_id = $1 AND item_id = $2"#;
     delete_pair_of_type: r#"DELETE FROM "{p}feedback" WHERE feedback_type = $3 AND user_id = $1 AND item_id = $2"#;
