@@ -18,7 +18,10 @@ impl<'url> Address<'url> {
         Self { scheme, location, query }
     }
 
-    #[cfg_attr(not(feature = "sqlite"), expect(dead_code, reason = "only files have options"))]
+    #[cfg_attr(
+        not(any(feature = "sqlite", feature = "postgres")),
+        expect(dead_code, reason = "only files have options")
+    )]
     /// The options in the order they are written; one without `=` has an empty value.
     pub fn options(&self) -> impl Iterator<Item = (&'url str, &'url str)> {
         self.query
