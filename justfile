@@ -17,9 +17,30 @@ demo *arguments:
 build:
     cargo build --release --locked --package ulex-launcher --bin ulex
 
+# Every test, those that need servers on servers started for them; with arguments, the ordinary tests of those names.
+test *filter:
+    {{ if filter == "" { "deploy/servers.sh test" } else { "" } }} \
+        '{{ just_executable() }}' --justfile '{{ justfile() }}' test-plain {{ filter }}
+
 # Every test that needs nothing but this machine; arguments filter them by name.
-test *filter: tests
+test-plain *filter: tests
     cargo test --workspace --locked -- {{ filter }}
+
+# Only the tests that need servers (NATS, PostgreSQL, Redis), on servers started for them.
+test-servers: tests
+    deploy/servers.sh test
+
+# Servers to try things with; `eval "$(./justw --quiet env)"` gives a shell their addresses.
+up *servers:
+    deploy/servers.sh up {{ servers }}
+
+# The addresses of those servers.
+env:
+    @deploy/servers.sh env
+
+# Stop them and forget what they kept.
+down:
+    deploy/servers.sh down
 
 # The tests that read the public data sets or recordings (ULEX_DATA_DIR), or take long, too.
 test-data *filter: tests

@@ -211,7 +211,7 @@ fn spawn(folder: &Path, environment: &[(String, String)]) -> (Child, u16) {
 }
 
 /// The program without what is set for the tests, which is not meant for it.
-fn without_environment() -> Command {
+pub(crate) fn without_environment() -> Command {
     let mut command = Command::new(program());
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -28,7 +28,7 @@ pub use subscription::{Inbox, InboxAddresses, Received, Subscription};
 use crate::subject::{ROOT, filter_of, subject_of};
 use crate::transport::{
     Appended, Backlog, BucketSpec, ConsumerSpec, Headers, MESSAGE_ID_HEADER, Message, RECEIPT_HEADER,
-    ReadFrom, SCHEMA_HEADER, StreamSpec, StreamState, Transport,
+    RawPuller, RawReader, ReadFrom, SCHEMA_HEADER, StreamSpec, StreamState, Transport,
 };
 use crate::{BusError, Event, Payload, Request};
 
@@ -190,6 +190,15 @@ impl Bus {
         Ok(Puller::new(raw))
     }
 
+    /// [`Bus::puller`] of messages in bytes, for a stream that holds several schemas.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::ensure_consumer`].
+    pub async fn raw_puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError> {
+        self.transport.puller(&self.own_consumer(spec)).await
+    }
+
     /// What this tenant's consumer has before it.
     ///
     /// # Errors
@@ -207,6 +216,19 @@ impl Bus {
     pub async fn reader<E: Event>(&self, stream: &str, from: ReadFrom) -> Result<Reader<E>, BusError> {
         let raw = self.transport.reader(stream, &filter_of::<E>(self.tenant.as_str()), from).await?;
         Ok(Reader::new(raw))
+    }
+
+    /// [`Bus::reader`] of messages in bytes, for a stream that holds several schemas.
+    ///
+    /// # Errors
+    ///
+    /// As [`Bus::reader`].
+    pub async fn raw_reader<E: Event>(
+        &self,
+        stream: &str,
+        from: ReadFrom,
+    ) -> Result<Box<dyn RawReader>, BusError> {
+        self.transport.reader(stream, &filter_of::<E>(self.tenant.as_str()), from).await
     }
 
     /// Opens this tenant's bucket, creating it or bringing it to this definition.

@@ -42,6 +42,13 @@ pub enum DeadBody {
     Text(String),
     /// Anything else, in base64.
     Base64(String),
+    /// How a body begins that is too large for a letter; the whole is in the log for as long as that keeps it.
+    Beginning {
+        /// Its first bytes, as text.
+        text: String,
+        /// How many there are in all.
+        bytes: usize,
+    },
 }
 
 impl DeadBody {
@@ -54,12 +61,20 @@ impl DeadBody {
         }
     }
 
-    /// The bytes again; `None` if somebody edited the base64 wrongly.
+    /// Keeps the first `most` bytes only.
+    #[must_use]
+    pub fn begin(payload: &[u8], most: usize) -> Self {
+        let text = String::from_utf8_lossy(&payload[..most.min(payload.len())]).into_owned();
+        Self::Beginning { text, bytes: payload.len() }
+    }
+
+    /// The bytes again; `None` if they are not all here, or if somebody edited the base64 wrongly.
     #[must_use]
     pub fn bytes(&self) -> Option<Bytes> {
         match self {
             Self::Text(text) => Some(Bytes::copy_from_slice(text.as_bytes())),
             Self::Base64(text) => STANDARD.decode(text).ok().map(Bytes::from),
+            Self::Beginning { .. } => None,
         }
     }
 }
@@ -78,6 +93,12 @@ impl DeadLetter {
             headers: message.headers.clone(),
             body: DeadBody::keep(&message.payload),
         }
+    }
+
+    /// Names the letter: that of a message which is given up twice is the same.
+    #[must_use]
+    pub fn message_id(log: &str, sequence: u64) -> String {
+        format!("dead {log} {sequence}")
     }
 
     /// The message as it came, to be appended again; `None` if its body cannot be restored.

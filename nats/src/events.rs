@@ -2,7 +2,8 @@
 //!
 //! | what | subject | from | to | delivery |
 //! |---|---|---|---|---|
-//! | [`EventEnvelope`] | `event.<user, item or feedback>.<token>`, stream `EVENTS` | REST gateway, publishers | ingest | at least once, in order; effect exactly once |
+//! | [`EventEnvelope`] | `event.<user, item or feedback>.<token>`, stream `EVENTS` | REST gateway | ingest | at least once, in order; effect exactly once |
+//! | Gorse's JSON, `feedback/1`, `users/1`, `items/1`: see `docs/publishing.md` | the same | publishers | ingest | the same |
 //! | [`Receipt`] | an address of the publisher's inbox | ingest | whoever appended with a receipt address | at most once |
 //!
 //! # Order
@@ -70,6 +71,12 @@ pub struct Receipt {
     /// Why it was not applied; it is a dead letter now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ReceiptError>,
+    /// Which process applied it.
+    #[serde(default)]
+    pub node: String,
+    /// Position in `CHANGES` behind which other processes know what changed about items; 0 if nothing did.
+    #[serde(default)]
+    pub known_at: u64,
 }
 
 /// Why an event was not applied.

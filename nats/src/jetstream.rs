@@ -10,6 +10,7 @@ mod objects;
 mod reader;
 mod shared_puller;
 mod stream;
+mod strict_puller;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,9 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 
 use self::convert::{headers_out, message_in};
-use self::cursor::{Cursors, StrictPuller};
+use self::cursor::Cursors;
 use self::shared_puller::SharedPuller;
+use self::strict_puller::StrictPuller;
 use crate::transport::{
     Appended, Backlog, BucketSpec, ConsumerSpec, Message, Order, RawBucket, RawObjects, RawPuller, RawReader,
     RawSubscription, ReadFrom, StreamSpec, StreamState, Transport,

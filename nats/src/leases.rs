@@ -117,6 +117,12 @@ impl Lease {
         }
     }
 
+    /// Until when this node has the lease for certain, by its own clock; `None` if it does not have it.
+    #[must_use]
+    pub fn until(&self) -> Option<Instant> {
+        self.held.map(|held| held.renewed_at + self.ttl.mul_f64(STOP_AFTER))
+    }
+
     /// Campaigns, renews or stops, whichever is due, and says what this node has afterwards. A bus that cannot be
     /// reached is logged; the lease is kept until its time is up.
     pub async fn step(&mut self) -> Tenure {

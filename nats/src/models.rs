@@ -83,6 +83,20 @@ pub async fn advance(
     Ok(Advance::Moved(next))
 }
 
+/// Puts the token of a new lease on the pointer without moving it: from then on an older lease publishes nothing, however
+/// late it wakes up.
+///
+/// # Errors
+///
+/// [`BusError::Conflict`] if somebody else wrote the pointer at the same moment: ask again.
+pub async fn fence(registry: &Bucket<LivePointer>, token: FencingToken) -> Result<(), BusError> {
+    let Some(present) = registry.get(LIVE_KEY).await? else { return Ok(()) };
+    if present.value.token < token {
+        registry.update(LIVE_KEY, &LivePointer { token, ..present.value }, present.revision).await?;
+    }
+    Ok(())
+}
+
 /// The pointer after a move, or `None` if the token is too old.
 fn next_pointer(
     present: Option<&Stored<LivePointer>>,

@@ -9,7 +9,7 @@
 //! | [`Transport::append`] | JetStream publish, waits for the publish acknowledgement; it needs the reply subject for itself, so [`Message::reply`] is not kept |
 //! | [`Retention::Limits`] | limits, discard new; on "maximum bytes exceeded" purge up to what every durable consumer is done with, try once more, then [`BusError::Full`] |
 //! | [`Retention::WorkQueue`] | work queue, one message per subject (of one subject the older goes), discard new |
-//! | [`Order::Strict`] | a cursor in a bucket, moved by compare-and-set by one puller at a time, which reads with an ordered consumer; `jetstream/cursor.rs` says why not by a durable consumer |
+//! | [`Order::Strict`] | a cursor in a bucket, moved by compare-and-set by one puller at a time, which reads with an ordered consumer; `jetstream/strict_puller.rs` says why not by a durable consumer |
 //! | [`Order::Any`] | one durable pull consumer that everybody shares |
 //! | [`Transport::reader`] | ordered (ephemeral) consumer, built again from the next position when it breaks |
 //! | [`BucketSpec::ttl`] | `max_age` of the bucket, with `limit_markers` so that watches hear of expiry |
@@ -37,6 +37,16 @@ pub const TRACE_HEADER: &str = "traceparent";
 pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 /// Inbox where the publisher of an appended message waits for what came of it.
 pub const RECEIPT_HEADER: &str = "ulex-receipt-to";
+
+/// Until when the publisher of an appended message waits, in milliseconds since 1970: later it must have no effect.
+pub const NOT_AFTER_HEADER: &str = "ulex-not-after";
+
+/// The event's id, where it cannot be [`MESSAGE_ID_HEADER`], because the stream would take a message that is sent again
+/// on purpose for a repetition.
+pub const EVENT_ID_HEADER: &str = "ulex-event-id";
+
+/// Which process sent it.
+pub const NODE_HEADER: &str = "ulex-node";
 
 /// A name in a specification: a constant in `topology`, made up in tests.
 pub type Name = Cow<'static, str>;

@@ -10,6 +10,7 @@ mod disk_full;
 mod feedback_path;
 mod freshness;
 mod models;
+mod private_servers;
 mod rest_contract;
 mod restart;
 mod shutdown;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::CreateKeyValueErrorKind;
+use async_nats::jetstream::context::{CreateKeyValueErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::kv::{Config, CreateErrorKind, Entry as Found, Operation, Store, UpdateErrorKind};
-use async_nats::jetstream::stream::StorageType;
+use async_nats::jetstream::stream::{LastRawMessageErrorKind, StorageType};
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use tracing::debug;
 
@@ -17,6 +18,10 @@ use crate::connection::pause;
 use crate::transport::{BucketSpec, Entry, KeyEvent, RawBucket, RawWatch};
 use crate::{BusError, TokenError};
 
+/// How often a write that nobody took is sent again.
+const TRIES: usize = 6;
+/// What says that a key is gone: removed by somebody, or by its age.
+const GONE_HEADERS: [&str; 2] = ["KV-Operation", "Nats-Marker-Reason"];
 /// How long the server keeps the news that a key is gone.
 const MARKER: Duration = Duration::from_secs(60);
 
@@ -38,7 +43,12 @@ pub(super) async fn open_store(inner: &Inner, spec: &BucketSpec) -> Result<Store
             CreateKeyValueErrorKind::InvalidStoreName | CreateKeyValueErrorKind::TooLongHistory => {
                 BusError::Refused { name: spec.name.clone().into_owned(), reason: reason.to_string() }
             }
-            _ => BusError::transport(spec.name.clone(), reason),
+            CreateKeyValueErrorKind::JetStream
+            | CreateKeyValueErrorKind::BucketCreate
+            | CreateKeyValueErrorKind::TimedOut
+            | CreateKeyValueErrorKind::LimitMarkersNotSupported => {
+                BusError::transport(spec.name.clone(), reason)
+            }
         }),
         Err(_late) => Err(BusError::Timeout { subject: spec.name.clone().into_owned() }),
     }
@@ -79,6 +89,52 @@ async fn within<T>(key: &str, call: impl Future<Output = Result<T, BusError>>) -
     }
 }
 
+/// The newest value of a key: the leader of the bucket is asked, because a copy may be a moment behind it.
+pub(super) async fn newest(store: &Store, key: &str) -> Result<Option<Entry>, BusError> {
+    within(key, async {
+        let subject = format!("{}{key}", store.prefix);
+        let found = match store.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(found) => found,
+            Err(reason) if reason.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
+            Err(reason) => return Err(BusError::transport(key, reason)),
+        };
+        let is_gone = GONE_HEADERS.iter().any(|name| found.headers.get(*name).is_some());
+        let entry = Entry { key: key.to_owned(), value: found.payload, revision: found.sequence };
+        Ok((!is_gone).then_some(entry))
+    })
+    .await
+}
+
+/// Writes, and again after a pause if nobody has taken it: a bucket that was created just now, or has lost its leader, is
+/// without one for a moment.
+async fn taken<T, E>(write: impl Fn() -> BoxFuture<'static, Result<T, E>>) -> Result<T, E>
+where
+    E: std::error::Error + 'static,
+{
+    let mut tries = 0;
+    loop {
+        match write().await {
+            Err(reason) if tries < TRIES && nobody_took(&reason) => {}
+            outcome => return outcome,
+        }
+        tokio::time::sleep(pause(tries)).await;
+        tries += 1;
+    }
+}
+
+/// Whether the server had nobody to hand a message to, so that it was not written for certain.
+fn nobody_took(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<PublishError>().is_some_and(|e| e.kind() == PublishErrorKind::StreamNotFound)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
 fn updated<T>(
     key: &str,
     outcome: Result<T, async_nats::error::Error<UpdateErrorKind>>,
@@ -102,27 +158,33 @@ fn present(found: Found) -> Option<Entry> {
 impl RawBucket for Opened {
     async fn get(&self, key: &str) -> Result<Option<Entry>, BusError> {
         self.check(key)?;
-        within(key, async {
-            let found = self.store.entry(key).await.map_err(|reason| BusError::transport(key, reason))?;
-            Ok(found.and_then(present))
-        })
-        .await
+        newest(&self.store, key).await
     }
 
     async fn put(&self, key: &str, value: Bytes) -> Result<u64, BusError> {
         self.check(key)?;
-        within(key, async {
-            self.store.put(key, value).await.map_err(|reason| BusError::transport(key, reason))
-        })
-        .await
+        let (store, name) = (self.store.clone(), key.to_owned());
+        let put = move || {
+            let (store, name, value) = (store.clone(), name.clone(), value.clone());
+            async move { store.put(name, value).await }.boxed()
+        };
+        within(key, async { taken(put).await.map_err(|reason| BusError::transport(key, reason)) }).await
     }
 
     async fn create(&self, key: &str, value: Bytes) -> Result<u64, BusError> {
         self.check(key)?;
+        let (store, name) = (self.store.clone(), key.to_owned());
+        let create = move || {
+            let (store, name, value) = (store.clone(), name.clone(), value.clone());
+            async move { store.create(name, value).await }.boxed()
+        };
         within(key, async {
-            self.store.create(key, value).await.map_err(|reason| match reason.kind() {
+            taken(create).await.map_err(|reason| match reason.kind() {
                 CreateErrorKind::AlreadyExists => BusError::Conflict { key: key.to_owned() },
-                _ => BusError::transport(key, reason),
+                CreateErrorKind::InvalidKey
+                | CreateErrorKind::Publish
+                | CreateErrorKind::Ack
+                | CreateErrorKind::Other => BusError::transport(key, reason),
             })
         })
         .await
@@ -130,11 +192,12 @@ impl RawBucket for Opened {
 
     async fn update(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, BusError> {
         self.check(key)?;
-        within(key, async {
-            let revision = updated(key, self.store.update(key, value.clone(), revision).await)?;
-            Ok(revision)
-        })
-        .await
+        let (store, name) = (self.store.clone(), key.to_owned());
+        let update = move || {
+            let (store, name, value) = (store.clone(), name.clone(), value.clone());
+            async move { store.update(name, value, revision).await }.boxed()
+        };
+        within(key, async { updated(key, taken(update).await) }).await
     }
 
     async fn delete(&self, key: &str) -> Result<(), BusError> {
@@ -157,8 +220,7 @@ impl RawBucket for Opened {
             let mut entries = Vec::with_capacity(keys.len());
             for key in keys {
                 let key = key.map_err(|reason| failed(reason.to_string()))?;
-                let found = self.store.entry(key).await.map_err(|reason| failed(reason.to_string()))?;
-                entries.extend(found.and_then(present));
+                entries.extend(newest(&self.store, &key).await?);
             }
             Ok(entries)
         })

@@ -19,8 +19,11 @@ use tokio::time::timeout;
 
 use super::{ANSWER_WITHIN, Inner};
 use crate::BusError;
+use crate::connection::pause;
 use crate::transport::{ObjectInfo, RawObjects};
 
+/// How often a new bucket is asked whether it answers.
+const READY_TRIES: usize = 8;
 /// Slowest transfer that is waited for, bytes a second.
 const SLOWEST: u64 = 2 << 20;
 
@@ -45,7 +48,10 @@ impl Objects {
                 return Ok(store);
             }
             match inner.context.create_object_store(config).await {
-                Ok(store) => Ok(store),
+                Ok(store) => {
+                    until_ready(&store).await;
+                    Ok(store)
+                }
                 // Another process was faster.
                 Err(reason) => inner
                     .context
@@ -76,6 +82,17 @@ impl Objects {
 
     fn failed(&self, reason: impl std::fmt::Display) -> BusError {
         BusError::transport(self.name.clone(), reason.to_string())
+    }
+}
+
+/// A bucket that was created just now has no copy yet that answers.
+async fn until_ready(store: &ObjectStore) {
+    for tries in 0..READY_TRIES {
+        match store.info("-").await {
+            Ok(_) => return,
+            Err(reason) if reason.kind() == InfoErrorKind::NotFound => return,
+            Err(_) => tokio::time::sleep(pause(tries)).await,
+        }
     }
 }
 

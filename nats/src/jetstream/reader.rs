@@ -60,27 +60,11 @@ impl Reading {
     /// The next message, waiting until `deadline`.
     async fn next(&mut self, deadline: Instant) -> Result<Option<StreamMessage>, BusError> {
         loop {
-            let source = match &mut self.source {
-                Some(source) => source,
-                None => {
-                    if self.failures > 0 {
-                        let until = Instant::now() + pause(self.failures);
-                        tokio::time::sleep_until(until.min(deadline)).await;
-                        if until >= deadline {
-                            return Ok(None);
-                        }
-                    }
-                    let again = (Arc::clone(&self.inner), self.stream.clone(), self.filter.clone());
-                    match build(again.0, again.1, again.2, self.place).await {
-                        Ok(source) => self.source.insert(source),
-                        Err(reason @ (BusError::Closed | BusError::NoStream { .. })) => return Err(reason),
-                        Err(reason) => {
-                            debug!(%reason, stream = self.stream, "reading cannot go on yet");
-                            self.failures += 1;
-                            continue;
-                        }
-                    }
+            let Some(source) = &mut self.source else {
+                if !self.rebuild(deadline).await? {
+                    return Ok(None);
                 }
+                continue;
             };
             let next = tokio::select! {
                 biased;
@@ -89,7 +73,11 @@ impl Reading {
             };
             match next {
                 Err(_late) => return Ok(None),
-                Ok(Some(Ok(message))) => return self.took(message).map(Some),
+                Ok(Some(Ok(message))) => {
+                    if let Some(message) = self.took(message)? {
+                        return Ok(Some(message));
+                    }
+                }
                 Ok(Some(Err(reason))) => {
                     debug!(%reason, stream = self.stream, "reading broke off");
                     self.source = None;
@@ -100,20 +88,52 @@ impl Reading {
         }
     }
 
-    fn took(&mut self, message: async_nats::jetstream::Message) -> Result<StreamMessage, BusError> {
+    /// Tries once to build what it stands on again, after a pause that grows; `false` if the deadline has come.
+    async fn rebuild(&mut self, deadline: Instant) -> Result<bool, BusError> {
+        if self.failures > 0 {
+            let until = Instant::now() + pause(self.failures);
+            tokio::time::sleep_until(until.min(deadline)).await;
+            if until >= deadline {
+                return Ok(false);
+            }
+        }
+        let (inner, stream, filter) = (Arc::clone(&self.inner), self.stream.clone(), self.filter.clone());
+        match build(inner, stream, filter, self.place).await {
+            Ok(source) => self.source = Some(source),
+            Err(reason @ (BusError::Closed | BusError::NoStream { .. })) => return Err(reason),
+            Err(reason) => {
+                debug!(%reason, stream = self.stream, "reading cannot go on yet");
+                self.failures += 1;
+            }
+        }
+        Ok(true)
+    }
+
+    /// A message that has arrived; `None` if it stands before where reading is to go on: a copy of the stream that was
+    /// behind when it was asked begins with what it has.
+    fn took(&mut self, message: async_nats::jetstream::Message) -> Result<Option<StreamMessage>, BusError> {
         let message = stream_message(message)?;
-        self.place = Place::Sequence(message.sequence + 1);
         self.failures = 0;
-        Ok(message)
+        if matches!(self.place, Place::Sequence(next) if message.sequence < next) {
+            return Ok(None);
+        }
+        self.place = Place::Sequence(message.sequence + 1);
+        Ok(Some(message))
     }
 
     /// A message that is there already.
     fn ready(&mut self) -> Option<Result<StreamMessage, BusError>> {
-        match self.source.as_mut()?.next().now_or_never()? {
-            Some(Ok(message)) => Some(self.took(message)),
-            Some(Err(_)) | None => {
-                self.source = None;
-                None
+        loop {
+            match self.source.as_mut()?.next().now_or_never()? {
+                Some(Ok(message)) => {
+                    if let Some(message) = self.took(message).transpose() {
+                        return Some(message);
+                    }
+                }
+                Some(Err(_)) | None => {
+                    self.source = None;
+                    return None;
+                }
             }
         }
     }

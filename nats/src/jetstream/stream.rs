@@ -61,10 +61,17 @@ impl Inner {
         };
         match self.context.create_or_update_stream(config).await {
             Ok(_) => Ok(()),
-            Err(reason) => Err(match reason.kind() {
-                CreateStreamErrorKind::JetStream(error) => refused(&spec.name, &error),
-                _ => BusError::transport(spec.name.clone(), reason),
-            }),
+            Err(reason) => match reason.kind() {
+                CreateStreamErrorKind::JetStream(error) => Err(refused(&spec.name, &error)),
+                CreateStreamErrorKind::EmptyStreamName
+                | CreateStreamErrorKind::InvalidStreamName
+                | CreateStreamErrorKind::DomainAndExternalSet
+                | CreateStreamErrorKind::JetStreamUnavailable
+                | CreateStreamErrorKind::TimedOut
+                | CreateStreamErrorKind::Response
+                | CreateStreamErrorKind::NotFound
+                | CreateStreamErrorKind::ResponseParse => Err(BusError::transport(spec.name.clone(), reason)),
+            },
         }
     }
 
@@ -126,7 +133,10 @@ impl Inner {
                 GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                     BusError::NoStream { subject: name.to_owned() }
                 }
-                _ => BusError::transport(name, reason),
+                GetStreamErrorKind::EmptyName
+                | GetStreamErrorKind::Request
+                | GetStreamErrorKind::InvalidStreamName
+                | GetStreamErrorKind::JetStream(_) => BusError::transport(name, reason),
             }),
         }
     }

@@ -3,10 +3,16 @@
 //! Only syntax is decided here. Whether a file exists or a number makes sense is found out by whoever uses it, so
 //! that the message can say what was expected.
 
+mod events;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::events::{
+    DataAction, DataArguments, DeadAction, EventsAction, EventsArguments, LogFrom, LogPlace, ReplayArguments,
+};
 
 /// What `--version` prints: the number, or what the build calls itself (`ULEX_VERSION`).
 pub const VERSION: &str = match option_env!("ULEX_VERSION") {
@@ -43,6 +49,12 @@ pub struct CommandLine {
 pub enum Action {
     /// Run everything in one process: store, training and REST, with nothing else installed
     One(OneArguments),
+    /// Run a master of a cluster: the leading one trains, the others stand by
+    Master(RoleArguments),
+    /// Run a worker of a cluster: computes lists before they are asked for
+    Worker(RoleArguments),
+    /// Run a server of a cluster: answers REST and applies what is written
+    Server(RoleArguments),
     /// Load a synthetic shop, train on it, serve it and show what it recommends
     Demo(DemoArguments),
     /// Read a data set from files into a data directory or a running server
@@ -51,6 +63,10 @@ pub enum Action {
     Evaluate(EvaluateArguments),
     /// List trained models, look at one, or go back to an earlier one
     Models(ModelsArguments),
+    /// Look at the log of events: follow it, replay it, deal with what could not be applied
+    Events(EventsArguments),
+    /// Look at the data store as a whole
+    Data(DataArguments),
     /// Read a configuration file and report everything that is wrong with it
     CheckConfig(CheckConfigArguments),
 }
@@ -80,6 +96,27 @@ pub struct OneArguments {
     /// Where to keep the data.
     #[command(flatten)]
     pub place: DataDirectory,
+}
+
+/// `ulex master`, `ulex worker`, `ulex server`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+The processes of a cluster share a configuration that names NATS with JetStream ([nats] urls), a data store and a cache
+that all of them reach ([database] data_store and cache_store, such as postgres:// and redis://).
+
+Examples:
+  ulex master -c cluster.toml                          REST and training on the port of [master], default 8088
+  ulex server -c cluster.toml --http 0.0.0.0:8087      as many as you like
+  ulex worker -c cluster.toml --http 127.0.0.1:8089    as many as you like; answers /api/health/ready only
+
+SIGTERM: it answers what it has accepted, then leaves. A second signal ends it at once.")]
+pub struct RoleArguments {
+    /// Configuration file
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where to listen
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<String>,
 }
 
 /// `ulex demo`.

@@ -40,3 +40,18 @@ pub fn block_on<T>(work: impl Future<Output = T>) -> T {
         .expect("a runtime can be built at the start of a process")
         .block_on(work)
 }
+
+/// An error with what caused it.
+pub struct WithCause<'a>(pub &'a dyn std::error::Error);
+
+impl Display for WithCause<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        let mut next = self.0.source();
+        while let Some(source) = next {
+            write!(formatter, ": {source}")?;
+            next = source.source();
+        }
+        Ok(())
+    }
+}

@@ -1,9 +1,11 @@
 //! One listener for everything a process serves over HTTP.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix_web::dev::Server;
+use actix_web::{App, HttpResponse, HttpServer, web};
+use ulex_recommenders::service::Recommender;
 use ulex_server::backend::Backend;
 use ulex_server::server::{ServerSettings, start};
 use ulex_server::settings::{Limits, NotFoundStyle, Quota};
@@ -12,18 +14,44 @@ use ulex_settings::Settings;
 
 use crate::parts::StartError;
 
-/// Opens the listener that the settings name, and says where it is: with port 0 the operating system chooses.
+/// The address that `[master]` names.
+#[must_use]
+pub fn address(settings: &Settings) -> String {
+    format!("{}:{}", settings.master.http_host, settings.master.http_port)
+}
+
+/// Opens a listener; with port 0 the operating system chooses.
 ///
 /// # Errors
 ///
 /// [`StartError::Listen`] if the address is taken or not ours.
-pub fn listen(settings: &Settings) -> Result<(TcpListener, SocketAddr), StartError> {
-    let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
-    let bound = TcpListener::bind(&address).and_then(|listener| {
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
+pub fn listen(address: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|source| StartError::Listen { address: address.to_owned(), source })
+}
+
+/// Serves nothing but whether this process is well: `/api/health/live` and `/api/health/ready`.
+///
+/// # Errors
+///
+/// [`StartError::Listen`] if the listener cannot be used.
+pub fn serve_health(listener: TcpListener, recommender: &Recommender) -> Result<Server, StartError> {
+    let recommender = web::Data::new(recommender.clone());
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(recommender.clone())
+            .route("/api/health/live", web::get().to(HttpResponse::Ok))
+            .route("/api/health/ready", web::get().to(ready))
     });
-    bound.map_err(|source| StartError::Listen { address, source })
+    let server = server.workers(1).disable_signals().shutdown_timeout(5).listen(listener);
+    let server =
+        server.map_err(|source| StartError::Listen { address: "the listener".to_owned(), source })?;
+    Ok(server.run())
+}
+
+async fn ready(recommender: web::Data<Recommender>) -> HttpResponse {
+    let (data, cache) = (recommender.data().ping().await.is_ok(), recommender.cache().ping().await.is_ok());
+    let body = serde_json::json!({ "Ready": data && cache, "DataStoreConnected": data, "CacheStoreConnected": cache });
+    if data && cache { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }
 
 /// Serves the REST routes on `listener`; the server runs when the future is polled.

@@ -2,18 +2,26 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
-use tracing::info;
+use tokio::sync::watch;
+use tracing::{info, warn};
 use ulex_actors::ComputePool;
 use ulex_domain::TenantId;
+use ulex_master::leadership::Throne;
 use ulex_master::task_board::TaskBoard;
+use ulex_nats::membership::Role;
 use ulex_nats::topology::ensure_topology;
-use ulex_nats::{Bus, BusError, InProcess};
+use ulex_nats::{Bus, BusError, InProcess, JetStream};
 use ulex_recommenders::plan::Plan;
 use ulex_recommenders::service::Recommender;
+use ulex_server::gateway::Followed;
 use ulex_settings::Settings;
 use ulex_storage::{StorageError, cache, data};
+
+use crate::catalogue_follower::present_position;
+use crate::connection::connection_settings;
 
 /// Why a process cannot start.
 #[derive(Debug, Error)]
@@ -50,6 +58,9 @@ pub enum StartError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// The settings are not those of a process with others beside it.
+    #[error("{0}")]
+    Unfit(String),
     /// Threads cannot be started.
     #[error("cannot start threads: {0}")]
     Threads(String),
@@ -67,6 +78,8 @@ pub struct Parts {
     pub settings: Arc<Settings>,
     /// Name of this process in the cluster.
     pub node: String,
+    /// What it does.
+    pub role: Role,
     /// The bus.
     pub bus: Bus,
     /// Answers; holds the stores.
@@ -75,8 +88,12 @@ pub struct Parts {
     pub pool: Arc<ComputePool>,
     /// Where progress is shown.
     pub tasks: TaskBoard,
+    /// How far it has followed the changes of other processes; `None` for a process that is alone.
+    pub position: Option<Arc<watch::Sender<u64>>>,
+    /// Where the right to train is announced.
+    pub throne: Arc<Throne>,
     /// Keeps the data directory to this process as long as it lives.
-    _lock: Arc<DirectoryLock>,
+    _lock: Option<Arc<DirectoryLock>>,
 }
 
 impl Parts {
@@ -91,8 +108,7 @@ impl Parts {
         ensure_topology(&bus, settings.master.meta_timeout).await?;
         let store = open_data(&settings, data_dir).await?;
         store.set_search_columns(&settings.recommend.search_columns).await?;
-        let bytes = usize::try_from(settings.serving.cache_bytes.0).unwrap_or(usize::MAX);
-        let cache = cache::open(settings.database.cache_store.expose(), bytes)?;
+        let cache = open_cache(&settings).await?;
         let recommender = Recommender::new(store, cache, Plan::new(&settings), settings.server.clock_error);
         let items = recommender.catalogue().load(recommender.data().as_ref()).await?;
         info!(items, "catalogue loaded");
@@ -105,10 +121,124 @@ impl Parts {
             node,
             bus,
             recommender,
+            role: Role::One,
             pool: Arc::new(pool),
             tasks,
-            _lock: Arc::new(lock),
+            position: None,
+            throne: Arc::new(Throne::new(None)),
+            _lock: Some(Arc::new(lock)),
         })
+    }
+
+    /// Joins the cluster that the settings name. Waits for its servers as long as it takes.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] says what is wrong with the settings, or with a server that answers.
+    pub async fn join(settings: Settings, role: Role) -> Result<Self, StartError> {
+        check_shared(&settings, role)?;
+        let node = node_name(role);
+        let transport =
+            JetStream::connect(&connection_settings(&settings.nats, node.clone()), Duration::MAX).await?;
+        let bus = Bus::new(Arc::new(transport), TenantId::default());
+        patiently("the bus", || ensure_topology(&bus, settings.master.meta_timeout)).await?;
+        let store = patiently("the data store", || open_data(&settings, Path::new(""))).await?;
+        store.set_search_columns(&settings.recommend.search_columns).await?;
+        let cache = open_cache(&settings).await?;
+        let recommender = Recommender::new(store, cache, Plan::new(&settings), settings.server.clock_error);
+        // In this order: what changes while the catalogue is loaded is followed afterwards.
+        let position = present_position(&bus).await?;
+        let items = recommender.catalogue().load(recommender.data().as_ref()).await?;
+        info!(items, "catalogue loaded");
+        let tasks = TaskBoard::open(&bus, &node).await?;
+        let pool = ComputePool::new(settings.master.n_jobs)
+            .map_err(|error| StartError::Threads(error.to_string()))?;
+        Ok(Self {
+            settings: Arc::new(settings),
+            node,
+            role,
+            bus,
+            recommender,
+            pool: Arc::new(pool),
+            tasks,
+            position: Some(Arc::new(watch::Sender::new(position))),
+            throne: Arc::new(Throne::new(None)),
+            _lock: None,
+        })
+    }
+
+    /// How far this process has followed the others, for whoever waits for that.
+    #[must_use]
+    pub fn followed(&self) -> Option<Followed> {
+        let position = self.position.as_ref()?.subscribe();
+        Some(Followed { node: self.node.clone(), position })
+    }
+}
+
+/// Refuses stores that other processes cannot share.
+fn check_shared(settings: &Settings, role: Role) -> Result<(), StartError> {
+    let role = role.as_str();
+    let unfit = |what: String| Err(StartError::Unfit(what));
+    if settings.nats.urls.is_empty() {
+        return unfit(format!(
+            "ulex {role} meets the other processes on NATS: set urls in [nats], or use ulex one"
+        ));
+    }
+    let data = settings.data_store_url(Path::new(""));
+    if data.starts_with("sqlite://") || data.starts_with("memory://") {
+        return unfit(format!(
+            "ulex {role} shares its data store with other processes: set data_store in [database] to postgres://..., \
+             or use ulex one"
+        ));
+    }
+    let cache = settings.database.cache_store.expose();
+    if cache.starts_with("sqlite://") || cache.starts_with("memory://") {
+        return unfit(format!(
+            "ulex {role} shares its cache with other processes: set cache_store in [database] to redis://..., or use \
+             ulex one"
+        ));
+    }
+    Ok(())
+}
+
+/// Unique among the processes of all machines.
+fn node_name(role: Role) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{}-{}-{}-{}", role.as_str(), host.trim(), std::process::id(), &random[..6])
+}
+
+/// Tries again, for ever, what a server that is not ready yet could not do.
+async fn patiently<T, E, F>(what: &str, attempt: impl Fn() -> F) -> Result<T, E>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Passing + std::fmt::Display,
+{
+    let mut wait = Duration::from_millis(100);
+    loop {
+        match attempt().await {
+            Err(reason) if reason.passes() => warn!(%reason, "{what} is not ready, trying again"),
+            outcome => return outcome,
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// Errors that may pass by themselves.
+trait Passing {
+    fn passes(&self) -> bool;
+}
+
+impl Passing for BusError {
+    fn passes(&self) -> bool {
+        self.is_transient()
+    }
+}
+
+impl Passing for StartError {
+    fn passes(&self) -> bool {
+        matches!(self, Self::Storage { source } if source.is_transient())
     }
 }
 
@@ -130,6 +260,20 @@ pub fn open_bus(data_dir: &Path) -> Result<Bus, StartError> {
 pub async fn open_data(settings: &Settings, data_dir: &Path) -> Result<Arc<dyn data::DataStore>, StartError> {
     let url = settings.data_store_url(data_dir);
     Ok(data::open(&url, &settings.database.data_table_prefix).await?)
+}
+
+/// Opens the cache that the settings name.
+///
+/// # Errors
+///
+/// [`StartError::Storage`] if it cannot be opened.
+pub async fn open_cache(settings: &Settings) -> Result<Arc<dyn cache::CacheStore>, StartError> {
+    let how = cache::CacheSettings {
+        max_bytes: usize::try_from(settings.serving.cache_bytes.0).unwrap_or(usize::MAX),
+        prefix: settings.database.cache_table_prefix.clone(),
+        expire: settings.recommend.cache_expire,
+    };
+    Ok(cache::open(settings.database.cache_store.expose(), &how).await?)
 }
 
 /// Only one process may have a data directory open: two would overwrite each other's models.

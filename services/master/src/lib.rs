@@ -2,6 +2,7 @@
 
 pub mod dataset;
 pub mod gate;
+pub mod leadership;
 pub mod membership;
 pub mod planner;
 pub mod registry;

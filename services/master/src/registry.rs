@@ -18,12 +18,12 @@ use ulex_actors::{ComputePool, Observe, Outlet, Shutdown};
 use ulex_algorithms::model_set::ModelSet;
 use ulex_domain::Timestamp;
 use ulex_nats::bus::{Bucket, Objects};
-use ulex_nats::leases::FencingToken;
 use ulex_nats::models::{Advance, Candidate, GateVerdict, LIVE_KEY, LivePointer, advance};
 use ulex_nats::topology::{MODELS, REGISTRY, VERDICTS};
 use ulex_nats::{Bus, BusError};
 
 use crate::gate::{Verdict, judge};
+use crate::leadership::{Reign, Throne};
 use crate::trainer::Fitted;
 use crate::training::Cycled;
 
@@ -63,7 +63,9 @@ pub struct RegistryParts {
     /// The gate is on.
     pub gate: bool,
     /// The lease under which this master publishes.
-    pub token: FencingToken,
+    pub reign: Reign,
+    /// Where its present state is announced.
+    pub throne: Arc<Throne>,
     /// Who refreshes lists.
     pub planner: Outlet<Published>,
 }
@@ -116,7 +118,15 @@ impl Handler<Fitted> for Registry {
     }
 }
 
+/// Whether this master still leads, by its own clock.
+fn check(parts: &RegistryParts) -> Result<(), PublishError> {
+    let reign = *parts.throne.borrow();
+    let leads = reign.is_some_and(|reign| reign.token == parts.reign.token && reign.lasts());
+    if leads { Ok(()) } else { Err(PublishError::Fenced) }
+}
+
 async fn take(parts: &RegistryParts, cycled: Cycled) -> Result<Done, PublishError> {
+    check(parts)?;
     let objects = parts.bus.objects(MODELS).await?;
     let registry: Bucket<LivePointer> = parts.bus.bucket(&REGISTRY).await?;
     let verdicts: Bucket<GateVerdict> = parts.bus.bucket(&VERDICTS).await?;
@@ -144,7 +154,8 @@ async fn take(parts: &RegistryParts, cycled: Cycled) -> Result<Done, PublishErro
     }
     let candidate =
         Candidate { model_set: set.id().to_owned(), object: set.id().to_owned(), digest: info.digest };
-    match advance(&registry, candidate, parts.token, Timestamp::now()).await? {
+    check(parts)?;
+    match advance(&registry, candidate, parts.reign.token, Timestamp::now()).await? {
         Advance::Moved(pointer) => {
             info!(model_set = set.id(), epoch = pointer.epoch, bytes = size, "a ModelSet is live");
         }

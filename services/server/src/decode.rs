@@ -4,6 +4,7 @@
 //! field's zero value, the first JSON value counts and what follows is ignored. Every refusal names the row and
 //! the field and what was expected; the first one ends decoding, so nothing of a refused body is kept.
 
+mod published;
 mod records;
 mod values;
 
@@ -15,6 +16,8 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess,
 use ulex_domain::{EventId, Feedback, Item, ItemPatch, User, UserPatch};
 
 use crate::error::ApiError;
+
+pub(crate) use published::{Asked, Published};
 
 /// Feedback of one request.
 #[derive(Debug, Default, PartialEq)]
@@ -80,6 +83,21 @@ pub(crate) fn item_patch(body: &[u8]) -> Result<ItemPatch, ApiError> {
     object::<records::ItemPatchRecord>(body)
 }
 
+/// Feedback as publishers write it: one object or an array.
+pub(crate) fn published_feedback(body: &[u8]) -> Result<Vec<Published>, ApiError> {
+    one_or_many::<published::PublishedFeedback>(body)
+}
+
+/// Users as publishers write them: one object or an array.
+pub(crate) fn published_users(body: &[u8]) -> Result<Vec<Published>, ApiError> {
+    one_or_many::<published::PublishedUser>(body)
+}
+
+/// Items as publishers write them: one object or an array.
+pub(crate) fn published_items(body: &[u8]) -> Result<Vec<Published>, ApiError> {
+    one_or_many::<published::PublishedItem>(body)
+}
+
 /// Whether an id or a type may be stored: not empty, no control characters.
 pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty()
@@ -140,6 +158,49 @@ fn array<R: Record>(body: &[u8]) -> Result<Vec<R::Output>, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let many = Many { position: &position, record: PhantomData::<R> };
     many.deserialize(&mut json).map_err(|reason| position.describe(body, &reason))
+}
+
+/// One object or an array of them, and nothing behind: whoever publishes is not there to hear that half was ignored.
+fn one_or_many<R: Record>(body: &[u8]) -> Result<Vec<R::Output>, ApiError> {
+    let position = Position::default();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let either = OneOrMany { position: &position, record: PhantomData::<R> };
+    let records = either.deserialize(&mut json).map_err(|reason| position.describe(body, &reason))?;
+    json.end().map_err(|_reason| {
+        let text = "expected nothing behind the first JSON value; several records go into one array";
+        ApiError::BadRequest(text.to_owned())
+    })?;
+    Ok(records)
+}
+
+/// Reads one record or an array of them.
+struct OneOrMany<'p, R> {
+    position: &'p Position,
+    record: PhantomData<R>,
+}
+
+impl<'de, R: Record> DeserializeSeed<'de> for OneOrMany<'_, R> {
+    type Value = Vec<R::Output>;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de, R: Record> Visitor<'de> for OneOrMany<'_, R> {
+    type Value = Vec<R::Output>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, or an array of such objects", R::NAME)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        One { position: self.position, record: PhantomData::<R> }.visit_map(map).map(|record| vec![record])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        Many { position: self.position, record: PhantomData::<R> }.visit_seq(seq)
+    }
 }
 
 /// Reads one record.

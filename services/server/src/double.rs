@@ -101,7 +101,7 @@ impl Backend for Double {
     async fn submit(&self, event: Event, id: Option<EventId>) -> Result<Receipt, BackendError> {
         self.check()?;
         self.submitted.fetch_add(1, Ordering::Relaxed);
-        let outcomes = self.data.apply(vec![Submission { event_id: id, position: None, event }]).await?;
+        let outcomes = self.data.apply(vec![Submission { event_id: id, ..event.into() }]).await?;
         let outcome = outcomes.into_iter().next().unwrap_or_default();
         Ok(Receipt { rows_deleted: outcome.rows_deleted, duplicate: outcome.duplicate })
     }

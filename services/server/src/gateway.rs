@@ -3,24 +3,43 @@
 //!
 //! One gateway for each process. Its inbox is read by one task; a caller waits on a number of its own. Bounded by the
 //! number of callers that wait; beyond it [`SubmitError::Overloaded`].
+//!
+//! A write that is larger than a message of the bus may be goes in parts, one after the other: each takes effect as a
+//! whole, and the answer is given when all have. Parts of an event with an id have ids made from it, so a retry repeats
+//! only what is missing.
+//!
+//! Every wait has an end. A log that does not take the event within [`APPEND_WITHIN`], because it is full or the bus is
+//! away, is [`SubmitError::Unavailable`]; so is a receipt that does not come within [`RECEIPT_WITHIN`]. The event says
+//! how long somebody waits for it, and an ingester that comes to it later removes it instead of applying it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::oneshot;
-use tokio::time::timeout;
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::warn;
 use ulex_domain::{Event, EventId};
 use ulex_nats::bus::{AppendOptions, Inbox, InboxAddresses};
 use ulex_nats::events::{EventEnvelope, Receipt};
+use ulex_nats::transport::NOT_AFTER_HEADER;
 use ulex_nats::{Bus, BusError};
 
+use crate::parts::{cut, part_id, without_repetitions};
+
+/// How long the log may take to accept an event.
+const APPEND_WITHIN: Duration = Duration::from_secs(3);
 /// A write that takes longer than this has an unknown outcome.
-const RECEIPT_WITHIN: Duration = Duration::from_secs(30);
+const RECEIPT_WITHIN: Duration = Duration::from_secs(15);
+/// An ingester that comes to an event so shortly before its caller gives up leaves it alone.
+const MARGIN: Duration = Duration::from_secs(1);
+/// How long an answer waits for this process to hear of the change.
+const KNOWN_WITHIN: Duration = Duration::from_secs(2);
+/// What a message needs besides the event: headers, the id, the subject.
+const ROOM: usize = 4096;
 
 /// Why a write was not acknowledged.
 #[derive(Debug, Error)]
@@ -34,6 +53,14 @@ pub enum SubmitError {
     /// The store refused the event.
     #[error("{0}")]
     Rejected(String),
+    /// One row is larger than the bus takes.
+    #[error("a row of {size} bytes is larger than the bus takes: expected at most {limit}")]
+    TooLarge {
+        /// Bytes as they would be sent.
+        size: usize,
+        /// Most bytes.
+        limit: usize,
+    },
 }
 
 type Waiting = Arc<Mutex<HashMap<u64, oneshot::Sender<Receipt>>>>;
@@ -46,6 +73,16 @@ pub struct Gateway {
     waiting: Waiting,
     next: Arc<AtomicU64>,
     limit: usize,
+    followed: Option<Followed>,
+}
+
+/// How far this process has followed what other processes changed about items.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    /// Name of this process.
+    pub node: String,
+    /// Position in `CHANGES`.
+    pub position: watch::Receiver<u64>,
 }
 
 impl Gateway {
@@ -54,12 +91,12 @@ impl Gateway {
     /// # Errors
     ///
     /// Whatever the bus reports.
-    pub async fn open(bus: Bus, limit: usize) -> Result<Self, BusError> {
+    pub async fn open(bus: Bus, limit: usize, followed: Option<Followed>) -> Result<Self, BusError> {
         let inbox: Inbox<Receipt> = bus.inbox().await?;
         let addresses = inbox.addresses();
         let waiting = Waiting::default();
         tokio::spawn(deliver(inbox, Arc::clone(&waiting)));
-        Ok(Self { bus, addresses, waiting, next: Arc::new(AtomicU64::new(1)), limit })
+        Ok(Self { bus, addresses, waiting, next: Arc::new(AtomicU64::new(1)), limit, followed })
     }
 
     /// Writes that wait for their receipt.
@@ -74,6 +111,42 @@ impl Gateway {
     ///
     /// See [`SubmitError`].
     pub async fn submit(&self, event: Event, event_id: Option<EventId>) -> Result<Receipt, SubmitError> {
+        let limit = self.bus.transport().max_payload().saturating_sub(ROOM);
+        let parts = parts_of(event, limit)?;
+        let whole = parts.len() == 1;
+        let mut total = Receipt { duplicate: true, ..Receipt::default() };
+        let mut sent = Vec::with_capacity(parts.len());
+        for (part, event) in parts.into_iter().enumerate() {
+            let event_id = event_id.as_ref().map(|id| part_id(id, part));
+            let sending = self.send(EventEnvelope { event_id, event }).await;
+            sent.push(sending.map_err(|error| if whole { error } else { partial(error) })?);
+        }
+        for part in sent {
+            let receipt = part.receipt().await.map_err(|error| if whole { error } else { partial(error) })?;
+            total.sequence = receipt.sequence;
+            total.rows_deleted += receipt.rows_deleted;
+            total.duplicate &= receipt.duplicate;
+            self.known(&receipt).await;
+        }
+        Ok(total)
+    }
+
+    /// Waits until this process knows what another one has changed about items, so that a caller meets its own write. One
+    /// that takes too long is only late: it is logged, and the write is durable all the same.
+    async fn known(&self, receipt: &Receipt) {
+        let Some(followed) = &self.followed else { return };
+        if receipt.known_at == 0 || receipt.node == followed.node {
+            return;
+        }
+        let mut position = followed.position.clone();
+        let reached = position.wait_for(|position| *position >= receipt.known_at);
+        if timeout(KNOWN_WITHIN, reached).await.is_err() {
+            warn!(position = receipt.known_at, "this process is behind the changes of the others");
+        }
+    }
+
+    /// Appends one message.
+    async fn send(&self, envelope: EventEnvelope) -> Result<Sent, SubmitError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, receipt) = oneshot::channel();
         {
@@ -83,14 +156,88 @@ impl Gateway {
             }
             waiting.insert(number, sender);
         }
-        let registered = Registered { waiting: &self.waiting, number };
-        let options =
+        let deadline = Instant::now() + RECEIPT_WITHIN;
+        let sent =
+            Sent { registered: Registered { waiting: Arc::clone(&self.waiting), number }, receipt, deadline };
+        let mut options =
             AppendOptions { receipt_to: Some(self.addresses.address(number)), ..AppendOptions::default() };
-        self.bus
-            .append(&EventEnvelope { event_id, event }, options)
-            .await
-            .map_err(|error| unavailable(&error))?;
-        let Ok(Ok(receipt)) = timeout(RECEIPT_WITHIN, receipt).await else {
+        options.headers.insert(NOT_AFTER_HEADER.to_owned(), not_after(SystemTime::now()).to_string());
+        match timeout(APPEND_WITHIN, self.bus.append(&envelope, options)).await {
+            Ok(appended) => appended.map(|_| sent).map_err(|error| unavailable(&error)),
+            Err(_elapsed) => {
+                Err(SubmitError::Unavailable("the log did not take the write in time".to_owned()))
+            }
+        }
+    }
+}
+
+/// When, in milliseconds since 1970, an event appended now must not take effect any more.
+fn not_after(now: SystemTime) -> u128 {
+    (now + RECEIPT_WITHIN - MARGIN).duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
+}
+
+/// The event in parts that make messages of at most `limit` bytes.
+fn parts_of(event: Event, limit: usize) -> Result<Vec<Event>, SubmitError> {
+    if at_most(&event) <= limit {
+        return Ok(vec![event]);
+    }
+    let size = |event: &Event| serde_json::to_vec(event).map_or(usize::MAX, |bytes| bytes.len());
+    if size(&event) <= limit {
+        return Ok(vec![event]);
+    }
+    let parts = cut(without_repetitions(event), &|part| size(part) <= limit);
+    match parts.iter().map(size).find(|size| *size > limit) {
+        Some(size) => Err(SubmitError::TooLarge { size, limit }),
+        None => Ok(parts),
+    }
+}
+
+/// A bound on the JSON of events that are mostly small, without writing it.
+fn at_most(event: &Event) -> usize {
+    const ROW: usize = 1024;
+    match event {
+        Event::PutFeedback { rows, .. } => {
+            let row = |row: &ulex_domain::Feedback| {
+                // A character is at most six bytes of JSON (`\u0001`).
+                let text = row.feedback_type.len() + row.user_id.as_str().len() + row.item_id.as_str().len();
+                let labels = if row.labels.is_null() { 0 } else { row.labels.to_string().len() };
+                6 * (text + row.comment.len()) + labels + ROW
+            };
+            rows.iter().map(row).sum::<usize>() + ROW
+        }
+        Event::PutUsers { .. }
+        | Event::PutItems { .. }
+        | Event::PatchUser { .. }
+        | Event::DeleteUser { .. }
+        | Event::PatchItem { .. }
+        | Event::SetCategory { .. }
+        | Event::DeleteItem { .. }
+        | Event::DeleteFeedback { .. } => usize::MAX,
+    }
+}
+
+/// Of a write in parts some may have taken effect.
+fn partial(error: SubmitError) -> SubmitError {
+    match error {
+        SubmitError::Overloaded => SubmitError::Unavailable("too many writes are waiting".to_owned()),
+        SubmitError::Unavailable(text) => SubmitError::Unavailable(format!(
+            "{text}; a part of this large write may have taken effect: repeat it with the same event id"
+        )),
+        other @ (SubmitError::Rejected(_) | SubmitError::TooLarge { .. }) => other,
+    }
+}
+
+/// An event in the log, and the caller that waits for its receipt.
+struct Sent {
+    registered: Registered,
+    receipt: oneshot::Receiver<Receipt>,
+    deadline: Instant,
+}
+
+impl Sent {
+    async fn receipt(self) -> Result<Receipt, SubmitError> {
+        let Self { registered, receipt, deadline } = self;
+        let Ok(Ok(receipt)) = timeout_at(deadline, receipt).await else {
             return Err(SubmitError::Unavailable(
                 "the write was accepted but not confirmed in time".to_owned(),
             ));
@@ -105,23 +252,19 @@ impl Gateway {
 }
 
 /// Takes a caller off the list, also when it stops waiting.
-struct Registered<'a> {
-    waiting: &'a Waiting,
+struct Registered {
+    waiting: Waiting,
     number: u64,
 }
 
-impl Drop for Registered<'_> {
+impl Drop for Registered {
     fn drop(&mut self) {
         self.waiting.lock().remove(&self.number);
     }
 }
 
 fn unavailable(error: &BusError) -> SubmitError {
-    if matches!(error, BusError::Full { .. }) {
-        SubmitError::Overloaded
-    } else {
-        SubmitError::Unavailable(error.to_string())
-    }
+    SubmitError::Unavailable(error.to_string())
 }
 
 /// Hands each receipt to whoever waits for it, until the bus is closed.

@@ -15,6 +15,8 @@ mod http;
 pub mod ingest;
 pub mod live_backend;
 pub mod newcomers;
+mod parts;
+pub mod published;
 pub mod server;
 pub mod settings;
 

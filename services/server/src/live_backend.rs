@@ -49,7 +49,11 @@ impl LiveBackend {
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, BackendError> {
         let entries = self.members.entries().await.map_err(|reason| unavailable(&reason))?;
-        Ok(entries.into_iter().map(|entry| entry.value).filter(|beat| beat.node != self.node).collect())
+        Ok(entries
+            .into_iter()
+            .map(|entry| entry.value)
+            .filter(|beat| beat.node != self.node || beat.role != Role::One)
+            .collect())
     }
 }
 
@@ -73,6 +77,10 @@ impl Backend for LiveBackend {
             Err(SubmitError::Overloaded) => Err(BackendError::Overloaded),
             Err(SubmitError::Unavailable(reason)) => Err(BackendError::Unavailable(reason)),
             Err(SubmitError::Rejected(reason)) => Err(BackendError::Internal(reason)),
+            Err(SubmitError::TooLarge { size, limit }) => Err(BackendError::Invalid {
+                field: "body".to_owned(),
+                expected: format!("rows of at most {limit} bytes, got one of {size}"),
+            }),
         }
     }
 

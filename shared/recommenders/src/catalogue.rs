@@ -418,7 +418,7 @@ mod tests {
             comment: String::new(),
         });
         let event = Event::PutItems { items: items.collect() };
-        store.apply(vec![Submission { event_id: None, position: None, event }]).await.unwrap();
+        store.apply(vec![Submission::from(event)]).await.unwrap();
         let catalogue = Catalogue::default();
         assert_eq!(catalogue.load(&store).await.unwrap(), PAGE + 5);
         let shown = shown(&catalogue, &["x"]);

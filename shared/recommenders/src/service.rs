@@ -121,23 +121,16 @@ impl Recommender {
     ///
     /// Whatever the cache reports.
     pub async fn applied(&self, changes: &[Change]) -> Result<(), StorageError> {
+        self.followed(changes);
         let mut users: FxHashSet<&UserId> = FxHashSet::default();
-        let live = self.live();
         for change in changes {
             match change {
                 Change::Users { user_ids } => users.extend(user_ids),
                 Change::UserDeleted { user_id } => {
                     users.insert(user_id);
                 }
-                Change::Items { items } => self.inner.catalogue.put(items),
-                Change::ItemDeleted { item_id } => {
-                    self.inner.catalogue.remove(item_id);
-                    self.forget_item(live.as_deref(), item_id);
-                }
-                Change::Feedback { pairs } => {
-                    users.extend(pairs.iter().map(|(user, _)| user));
-                    self.note_feedback(live.as_deref(), pairs);
-                }
+                Change::Feedback { pairs } => users.extend(pairs.iter().map(|(user, _)| user)),
+                Change::Items { .. } | Change::ItemDeleted { .. } => {}
             }
         }
         if users.is_empty() {
@@ -145,6 +138,22 @@ impl Recommender {
         }
         let users: Vec<UserId> = users.into_iter().cloned().collect();
         self.inner.cache.invalidate_users(&users).await
+    }
+
+    /// Takes over what another process has applied: what is known of items. The shared cache has been told by that one.
+    pub fn followed(&self, changes: &[Change]) {
+        let live = self.live();
+        for change in changes {
+            match change {
+                Change::Items { items } => self.inner.catalogue.put(items),
+                Change::ItemDeleted { item_id } => {
+                    self.inner.catalogue.remove(item_id);
+                    self.forget_item(live.as_deref(), item_id);
+                }
+                Change::Feedback { pairs } => self.note_feedback(live.as_deref(), pairs),
+                Change::Users { .. } | Change::UserDeleted { .. } => {}
+            }
+        }
     }
 
     /// The answer, if the user's cached list gives it without waiting: the same that [`Recommender::recommend`] gives.

@@ -171,8 +171,7 @@ impl World {
 
     /// Writes as a server does: into the store, then into the recommender.
     pub async fn write(&self, event: Event) -> Vec<Change> {
-        let outcome =
-            self.store.apply(vec![Submission { event_id: None, position: None, event }]).await.unwrap();
+        let outcome = self.store.apply(vec![Submission::from(event)]).await.unwrap();
         let changes: Vec<Change> = outcome.into_iter().flat_map(|outcome| outcome.changes).collect();
         self.recommender.applied(&changes).await.unwrap();
         changes

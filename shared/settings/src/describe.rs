@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use crate::duration::GoDuration;
 use crate::recommend::{Collaborative, Ranker, Recommend};
 use crate::resolve::{Keyword, as_days};
-use crate::{Blob, Database, Master, OpenAi, Quota, Settings};
+use crate::{Blob, Database, Master, Nats, OpenAi, Quota, Settings};
 
 /// See the module documentation. `data_dir` is where stores are that no setting places elsewhere.
 #[must_use]
 pub fn describe(settings: &Settings, data_dir: &Path) -> Value {
-    let Settings { server, training, serving, ingest, compat, log, tracing, oidc, .. } = settings;
+    let Settings { server, training, serving, ingest, nats, compat, log, tracing, oidc, .. } = settings;
     json!({
         "database": database(&settings.database, &settings.data_store_url(data_dir)),
         "master": master(&settings.master),
@@ -44,6 +44,7 @@ pub fn describe(settings: &Settings, data_dir: &Path) -> Value {
             "request_timeout": go(serving.request_timeout),
             "max_body": serving.max_body,
         },
+        "nats": nats_of(nats),
         "ingest": { "batch_rows": ingest.batch_rows, "queue": ingest.queue },
         "compat": { "not_found_style": compat.not_found_style.word() },
         "log": { "level": log.level.word(), "format": log.format.word() },
@@ -238,6 +239,30 @@ fn quota(quota: &Quota) -> Value {
         "max_categories_count": quota.max_categories_count.unwrap_or(0),
         "max_categories_size": quota.max_categories_size.unwrap_or(0),
     })
+}
+
+fn nats_of(nats: &Nats) -> Value {
+    json!({
+        "urls": nats.urls.iter().map(|url| without_user(url)).collect::<Vec<_>>(),
+        "user": nats.user,
+        "password": nats.password.to_string(),
+        "token": nats.token.to_string(),
+        "nkey_file": nats.nkey_file,
+        "credentials_file": nats.credentials_file,
+        "tls_ca": nats.tls_ca,
+        "tls_cert": nats.tls_cert,
+        "tls_key": nats.tls_key,
+        "tls_required": nats.tls_required,
+        "replicas": nats.replicas,
+    })
+}
+
+/// A URL without the secrets that may stand before the host.
+fn without_user(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ mod load;
 mod log;
 mod login;
 mod master;
+mod nats;
 mod not_yet;
 mod openai;
 mod problem;
@@ -48,6 +49,7 @@ pub use load::{DEFAULTS, LoadError, Loaded, from_json, from_toml, load};
 pub use log::{Log, LogFormat, LogLevel};
 pub use login::Oidc;
 pub use master::{Login, Master, Ssl};
+pub use nats::Nats;
 pub use openai::{ChatCompletion, Embedding, OpenAi};
 pub use problem::{Problem, SettingsError};
 pub use quota::Quota;
@@ -79,6 +81,8 @@ pub struct Settings {
     pub serving: Serving,
     /// How writes reach the data store.
     pub ingest: Ingest,
+    /// Where processes of a cluster meet.
+    pub nats: Nats,
     /// Where versions of Gorse differ.
     pub compat: Compat,
     /// What the program tells about itself.

@@ -45,6 +45,11 @@ const KEYS: [&str; 27] = [
 /// Sections of other places for models, and keys of which only some values have an effect.
 const BLOB_SECTIONS: [&str; 3] = ["blob.s3.", "blob.gcs.", "blob.azure."];
 
+/// Schemes of data stores that exist.
+const DATA_STORES: [&str; 4] = ["sqlite://", "memory://", "postgres://", "postgresql://"];
+/// Schemes of caches that exist.
+const CACHE_STORES: [&str; 4] = ["sqlite://", "memory://", "redis", "rediss"];
+
 static DEFAULTS: LazyLock<Value> = LazyLock::new(|| json!(load::default_written()));
 
 /// Dotted keys, in alphabetical order.
@@ -56,13 +61,13 @@ pub(crate) fn list(written: &Written) -> Vec<String> {
         .filter(|key| at(&tree, key) != at(&DEFAULTS, key))
         .filter(|key| !is_empty(at(&tree, key)))
         .collect();
-    let store = |given: &Given<String>| match given {
-        Given::Value(url) => !url.starts_with("sqlite://") && !url.starts_with("memory://"),
+    let store = |given: &Given<String>, known: &[&str]| match given {
+        Given::Value(url) => !known.iter().any(|scheme| url.starts_with(scheme)),
         Given::Absent | Given::Wrong(_) => false,
     };
     let by_value = [
-        ("database.data_store", store(&written.database.data_store)),
-        ("database.cache_store", store(&written.database.cache_store)),
+        ("database.data_store", store(&written.database.data_store, &DATA_STORES)),
+        ("database.cache_store", store(&written.database.cache_store, &CACHE_STORES)),
         ("blob.uri", matches!(&written.blob.uri, Given::Value(uri) if uri.contains("://"))),
         ("recommend.ranker.type", written.recommend.ranker.r#type == Given::Value(String::from("llm"))),
     ];
@@ -137,7 +142,6 @@ mod tests {
             [
                 "blob.s3.endpoint",
                 "blob.uri",
-                "database.cache_store",
                 "database.data_store",
                 "database.postgres.max_idle_conns",
                 "database.vector_store",

@@ -18,6 +18,7 @@ use crate::ingest::Ingest;
 use crate::log::Log;
 use crate::login::Oidc;
 use crate::master::Master;
+use crate::nats::Nats;
 use crate::openai::OpenAi;
 use crate::problem::Problem;
 use crate::quota::Quota;
@@ -40,6 +41,7 @@ pub(crate) fn resolve(written: &Written, warnings: &mut Vec<String>) -> (Setting
         training: Training::resolve(&written.training, &mut checks),
         serving: Serving::resolve(&written.serving, &mut checks),
         ingest: Ingest::resolve(&written.ingest, &mut checks),
+        nats: Nats::resolve(&written.nats, &mut checks),
         compat: Compat::resolve(&written.compat, &mut checks),
         log: Log::resolve(&written.log, &mut checks),
         tracing: Tracing::resolve(&written.tracing, &mut checks),

@@ -25,6 +25,7 @@ pub struct Written {
     pub training: Training,
     pub serving: Serving,
     pub ingest: Ingest,
+    pub nats: Nats,
     pub compat: Compat,
     pub log: Log,
     pub tracing: Tracing,
@@ -140,6 +141,23 @@ pub struct Serving {
     pub cache_bytes: Given<ByteSize>,
     pub request_timeout: Given<GoDuration>,
     pub max_body: Given<ByteSize>,
+}
+
+/// `[nats]`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Nats {
+    pub urls: Given<Vec<String>>,
+    pub user: Given<String>,
+    pub password: Given<String>,
+    pub token: Given<String>,
+    pub nkey_file: Given<String>,
+    pub credentials_file: Given<String>,
+    pub tls_ca: Given<String>,
+    pub tls_cert: Given<String>,
+    pub tls_key: Given<String>,
+    pub tls_required: Given<bool>,
+    pub replicas: Given<i64>,
 }
 
 /// `[ingest]`.

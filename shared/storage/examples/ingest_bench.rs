@@ -109,7 +109,7 @@ fn per_second(count: usize, time: Duration) -> f64 {
 fn post(rows: Vec<Feedback>) -> Vec<Submission> {
     let event =
         Event::PutFeedback { rows, mode: FeedbackMode::Accumulate, insert_users: true, insert_items: true };
-    vec![Submission { event_id: None, position: None, event }]
+    vec![Submission::from(event)]
 }
 
 /// Rows a second by the clock, and by the time processors worked for this process: the latter says what a busy

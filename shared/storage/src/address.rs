@@ -20,7 +20,7 @@ impl<'url> Address<'url> {
 
     #[cfg_attr(
         not(any(feature = "sqlite", feature = "postgres")),
-        expect(dead_code, reason = "only files have options")
+        expect(dead_code, reason = "only files and servers have options")
     )]
     /// The options in the order they are written; one without `=` has an empty value.
     pub fn options(&self) -> impl Iterator<Item = (&'url str, &'url str)> {

@@ -3,20 +3,26 @@
 //! A read must be one round trip, so everything one request needs about a user stands in one [`UserEntry`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use ulex_domain::{ItemId, Timestamp, UserId};
 
 pub use memory::MemoryCache;
+#[cfg(feature = "redis")]
+pub use redis::RedisCache;
 
 use crate::StorageError;
 use crate::address::Address;
 use crate::layers::{Deadline, Deadlines, Layered, Metrics};
 
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
 
-/// Counts the changes of one user. A list computed before a change must not overwrite what came after it.
+/// Tells whether a user has changed: another one after every change. A list computed before a change must not overwrite
+/// what came after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub u64);
 
@@ -71,25 +77,60 @@ pub trait CacheStore: Send + Sync + 'static {
     async fn ping(&self) -> Result<(), StorageError>;
 }
 
-/// Opens the cache that `url` names, bounded to about `max_bytes` where this process holds it.
+/// How to open a cache.
+#[derive(Clone, Debug)]
+pub struct CacheSettings {
+    /// Bytes it may take in this process, about.
+    pub max_bytes: usize,
+    /// Begins every key on a shared server.
+    pub prefix: String,
+    /// What was not used for this long vanishes from a shared server.
+    pub expire: Duration,
+}
+
+/// Opens the cache that `url` names.
 ///
 /// `memory://` is the cache in this process. `sqlite://` means the same: what can be computed again is not
 /// worth a disk write, so a configuration that names a SQLite cache gets the embedded one.
+/// `redis://user:password@host:port/db`, `rediss://` (TLS), `redis+cluster://host:port?node=host:port`,
+/// `redis+sentinel://host:port/db?sentinelServiceName=name` and their TLS forms with `rediss` are a Redis or Valkey
+/// server.
 ///
 /// # Errors
 ///
-/// [`StorageError::UnknownScheme`] for every other scheme.
-pub fn open(url: &str, max_bytes: usize) -> Result<Arc<dyn CacheStore>, StorageError> {
+/// [`StorageError::UnknownScheme`] if this build has no such cache, `Rejected` if the URL cannot be used. A server that
+/// is away is no error: lists are computed until it is there.
+pub async fn open(url: &str, settings: &CacheSettings) -> Result<Arc<dyn CacheStore>, StorageError> {
     let address = Address::parse(url);
     let (store, backend, label): (Arc<dyn CacheStore>, _, _) = match address.scheme {
-        "memory" | "sqlite" => (Arc::new(MemoryCache::new(max_bytes)), "memory", "cache/memory"),
-        other => {
-            return Err(StorageError::UnknownScheme {
-                scheme: other.to_owned(),
-                available: "memory:// (sqlite:// means the same)",
-            });
+        "memory" | "sqlite" => (Arc::new(MemoryCache::new(settings.max_bytes)), "memory", "cache/memory"),
+        "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel" | "rediss+sentinel" => {
+            (open_redis(url, settings).await?, "redis", "cache/redis")
         }
+        other => return Err(unknown_scheme(other)),
     };
     let around = (Metrics { store: label }, Deadline { backend, deadlines: Deadlines::default() });
     Ok(Arc::new(Layered::new(store, around)))
+}
+
+fn unknown_scheme(scheme: &str) -> StorageError {
+    StorageError::UnknownScheme { scheme: scheme.to_owned(), available: AVAILABLE }
+}
+
+/// The URL forms of this build.
+const AVAILABLE: &str = if cfg!(feature = "redis") {
+    "redis://host:port (also rediss, redis+cluster, redis+sentinel) and memory:// (sqlite:// means the same)"
+} else {
+    "memory:// (sqlite:// means the same; it was built without redis)"
+};
+
+#[cfg(feature = "redis")]
+async fn open_redis(url: &str, settings: &CacheSettings) -> Result<Arc<dyn CacheStore>, StorageError> {
+    Ok(Arc::new(RedisCache::open(url, settings).await?))
+}
+
+#[cfg(not(feature = "redis"))]
+#[expect(clippy::unused_async, reason = "takes the place of one that waits")]
+async fn open_redis(_url: &str, _settings: &CacheSettings) -> Result<Arc<dyn CacheStore>, StorageError> {
+    Err(unknown_scheme("redis"))
 }

@@ -1,6 +1,5 @@
 //! The system of record.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,39 +33,47 @@ mod validate;
 /// How long the id of an event is kept at least.
 const LEDGER_NANOS: i64 = 24 * 60 * 60 * 1_000_000_000;
 
-/// The URL forms that this build understands.
+/// The URL forms of this build.
 const AVAILABLE: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
-    (true, true) => "sqlite://path, postgres://host/database and memory://",
+    (true, true) => "sqlite://path, postgres://user:password@host:port/database and memory://",
     (true, false) => "sqlite://path and memory:// (it was built without postgres)",
-    (false, true) => "postgres://host/database and memory:// (it was built without sqlite)",
+    (false, true) => {
+        "postgres://user:password@host:port/database and memory:// (it was built without sqlite)"
+    }
     (false, false) => "memory:// (it was built without sqlite and postgres)",
 };
 
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// An event whose id is in the ledger has no effect. `None`: the event has no name.
+    /// An event whose id is in the ledger has no effect. `None`: the event is not repeatable.
     pub event_id: Option<EventId>,
-    /// Where it stands in the log it was read from. What is not above the highest position that was applied of that
-    /// log has no effect. `None`: it comes from no log, and counts however often it is submitted.
-    pub position: Option<LogPosition>,
     /// What to do.
     pub event: Event,
+    /// Where it stands in a log. If the store has come that far in this log, the event has no effect.
+    pub position: Option<LogPosition>,
 }
 
-/// The place of an event in a log whose entries are applied in order, each once.
+impl From<Event> for Submission {
+    /// Neither repeatable nor from a log.
+    fn from(event: Event) -> Self {
+        Self { event_id: None, event, position: None }
+    }
+}
+
+/// A place in a log that is applied in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogPosition {
-    /// Which log. A log that is begun anew needs another name, or its entries look as if they were applied already.
+    /// Which log; another one that is begun anew has another name.
     pub log: SmolStr,
-    /// Grows from entry to entry, not necessarily by one; below 2^63.
+    /// Where, from 1 and below 2^63; grows from entry to entry, not necessarily by one.
     pub sequence: u64,
 }
 
 /// What became of one [`Submission`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// The id was in the ledger already, or the position was applied already; nothing happened.
+    /// The id was in the ledger already, or the position was passed; nothing happened.
     pub duplicate: bool,
     /// Rows removed by a deletion of feedback; 0 for every other event.
     pub rows_deleted: u64,
@@ -93,12 +100,12 @@ pub trait DataStore: Send + Sync + 'static {
     /// error nothing has changed. Concurrent calls may be grouped into one commit; they then take effect in
     /// the order in which they were called. Ids in the ledger are kept for at least 24 hours.
     ///
-    /// Of each log the highest position applied is kept for ever, in the same transaction; what is not above it is a
-    /// duplicate, whatever its id, so that a batch may be delivered again, in whole or in part. Who submits
-    /// entries of a log submits them in its order.
+    /// How far each log has been applied is kept in the same transaction: of events with a [`LogPosition`] at or below
+    /// that, none has an effect, so what a log delivers again costs nothing, whoever applies it. Positions of one log
+    /// ascend within a call.
     async fn apply(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, StorageError>;
 
-    /// The highest position of `log` that was applied; `None` if none was.
+    /// The highest position of this log that was applied; `None` if none was.
     async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError>;
 
     /// The user, or `None`.
@@ -182,26 +189,8 @@ pub trait DataStore: Send + Sync + 'static {
     /// Whether the store can be reached and written to.
     async fn ping(&self) -> Result<(), StorageError>;
 
-    /// Removes every user, item, feedback row and ledger entry. What was applied of a log stays applied.
+    /// Removes every user, item, feedback row, ledger entry and position.
     async fn purge(&self) -> Result<(), StorageError>;
-}
-
-/// The highest position applied of each log.
-#[derive(Debug, Default)]
-struct Positions(BTreeMap<SmolStr, u64>);
-
-impl Positions {
-    /// Enters a position that was not applied yet; `false` if it was.
-    fn enter(&mut self, position: &LogPosition) -> bool {
-        match self.0.get_mut(&position.log) {
-            Some(applied) if position.sequence <= *applied => false,
-            Some(applied) => {
-                *applied = position.sequence;
-                true
-            }
-            None => self.0.insert(position.log.clone(), position.sequence).is_none(),
-        }
-    }
 }
 
 /// One row of [`DataStore::scan_feedback`], borrowed.
@@ -273,9 +262,9 @@ fn bare_user(user_id: UserId) -> User {
 /// Opens the store that `url` names and brings its tables up to date; every table name begins with
 /// `table_prefix`.
 ///
-/// `sqlite://path?max_page_count=n` is a file, created with its directory if absent; `memory://` keeps
-/// everything in this process and forgets it at the end. `postgres://user:password@host:port/database?sslmode=...`,
-/// also written `postgresql://`, is a server; its options are those of `PostgresSettings::new`.
+/// `sqlite://path?max_page_count=n` is a file, created with its directory if absent;
+/// `postgres://user:password@host:port/database?sslmode=...` (also `postgresql://`) a database of a PostgreSQL server, whose
+/// options are those of `PostgresSettings::new`; `memory://` keeps everything in this process and forgets it at the end.
 /// Every call has a deadline, is timed and has a span.
 ///
 /// # Errors
@@ -300,11 +289,7 @@ pub async fn open_with(
     let (store, backend, label): (Arc<dyn DataStore>, _, _) = match address.scheme {
         "memory" => (Arc::new(MemoryStore::new()), "memory", "data/memory"),
         "sqlite" => (open_sqlite(&address, table_prefix).await?, "sqlite", "data/sqlite"),
-        #[cfg(feature = "postgres")]
-        "postgres" | "postgresql" => {
-            let settings = PostgresSettings::new(url, table_prefix)?;
-            (Arc::new(PostgresStore::open(&settings).await?), "postgres", "data/postgres")
-        }
+        "postgres" | "postgresql" => (open_postgres(url, table_prefix).await?, "postgres", "data/postgres"),
         other => return Err(unknown_scheme(other)),
     };
     let around = (Metrics { store: label }, Deadline { backend, deadlines });
@@ -324,4 +309,15 @@ async fn open_sqlite(address: &Address<'_>, table_prefix: &str) -> Result<Arc<dy
 #[expect(clippy::unused_async, reason = "takes the place of one that waits")]
 async fn open_sqlite(address: &Address<'_>, _prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
     Err(unknown_scheme(address.scheme))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    Ok(Arc::new(PostgresStore::open(&PostgresSettings::new(url, table_prefix)?).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "takes the place of one that waits")]
+async fn open_postgres(_url: &str, _prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    Err(unknown_scheme("postgres"))
 }

@@ -20,8 +20,9 @@ use crate::command_line::DemoArguments;
 use crate::configuration::{Voice, start_logging};
 use crate::exit::{self, print};
 use crate::http_client::{HttpClient, HttpError};
-use crate::one::{One, system};
+use crate::one;
 use crate::parts::StartError;
+use crate::role::system;
 use crate::signals;
 
 /// The port of Gorse, and ours.
@@ -75,7 +76,7 @@ async fn perform(arguments: &DemoArguments) -> Result<(), DemoError> {
     let _ = start_logging(&settings, Voice::Command);
     let stage = Stage::set(arguments, &toml)?;
     let shutdown = signals::listen().map_err(|source| StartError::Threads(source.to_string()))?;
-    let one = One::start(settings, stage.path()).await?;
+    let one = one::start(settings, stage.path()).await?;
     let base_url = format!("http://127.0.0.1:{}", one.address().port());
     let (seed, stays) = (arguments.seed, stays(arguments));
     let telling = tokio::task::spawn_blocking(move || tell(&base_url, seed));

@@ -116,7 +116,7 @@ impl BatchBuilder {
     fn submission(&self, kind: char, event: Event) -> Submission {
         let id = format!("{}:{}{kind}", self.event_prefix, self.number);
         let event_id = Some(EventId::new(&id).expect("a short id of digits and letters"));
-        Submission { event_id, position: None, event }
+        Submission { event_id, ..event.into() }
     }
 }
 

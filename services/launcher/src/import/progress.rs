@@ -29,14 +29,14 @@ impl Progress {
     }
 
     /// How many bytes there are.
-    pub(super) fn total(&self, bytes: u64) {
+    pub fn total(&self, bytes: u64) {
         if let Some(bar) = &self.0 {
             bar.set_length(bytes);
         }
     }
 
     /// How many bytes were read and rows stored until now.
-    pub(super) fn advance(&self, bytes: u64, rows: u64) {
+    pub fn advance(&self, bytes: u64, rows: u64) {
         if let Some(bar) = &self.0 {
             let rate = rows as f64 / bar.elapsed().as_secs_f64().max(1e-3);
             bar.set_message(format!("{rows} rows, {rate:.0} rows/s"));
@@ -53,7 +53,8 @@ impl Progress {
         }
     }
 
-    pub(super) fn finish(&self) {
+    /// Takes the bar away.
+    pub fn finish(&self) {
         if let Some(bar) = &self.0 {
             bar.finish_and_clear();
         }

@@ -222,8 +222,8 @@ mod tests {
         };
         let users = (0..ROWS_PER_REQUEST + 1).map(user).collect();
         let event_id = EventId::new("import:d:0u").ok();
-        let requests =
-            requests_of(&Submission { event_id, position: None, event: Event::PutUsers { users } }).unwrap();
+        let submission = Submission { event_id, ..Event::PutUsers { users }.into() };
+        let requests = requests_of(&submission).unwrap();
         assert_eq!(requests.len(), 2);
         assert_eq!((requests[1].path, requests[1].event_id.as_str()), ("/api/users", "import:d:0u.1"));
         let body: Value = serde_json::from_slice(&requests[1].body).unwrap();

@@ -33,8 +33,7 @@ async fn table(rows: Vec<Feedback>) -> Table {
     let feedback =
         Event::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true };
     let events = vec![Event::PutItems { items }, feedback];
-    let submissions =
-        events.into_iter().map(|event| Submission { event_id: None, position: None, event }).collect();
+    let submissions = events.into_iter().map(Submission::from).collect();
     store.apply(submissions).await.unwrap();
     Table::load(&store).await.unwrap()
 }

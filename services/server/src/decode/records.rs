@@ -8,7 +8,7 @@ use ulex_domain::{EventId, Feedback, Item, ItemId, ItemPatch, Timestamp, User, U
 use super::values::{AnyTime, Labels, LongText, Number, StrictTime, Text, Texts, Truth};
 use super::{Record, Refusal, is_id};
 
-fn check_id(field: &'static str, text: &str) -> Result<(), Refusal> {
+pub(super) fn check_id(field: &'static str, text: &str) -> Result<(), Refusal> {
     if is_id(text) {
         return Ok(());
     }
@@ -70,6 +70,20 @@ impl<const NEEDS_USER: bool> Record for FeedbackRecord<NEEDS_USER> {
             comment: self.comment,
         };
         Ok((row, event_id))
+    }
+}
+
+impl FeedbackRecord<true> {
+    /// What a removal needs: type (perhaps empty), user, item, and the event's id.
+    pub(super) fn finish_keys(self) -> Result<(SmolStr, UserId, ItemId, Option<EventId>), Refusal> {
+        let named = if self.feedback_type.is_empty() {
+            SmolStr::new_static("any")
+        } else {
+            self.feedback_type.clone()
+        };
+        let feedback_type = self.feedback_type.clone();
+        let (row, id) = Self { feedback_type: named, ..self }.finish()?;
+        Ok((feedback_type, row.user_id, row.item_id, id))
     }
 }
 

@@ -38,7 +38,6 @@ pub async fn check(store: &Arc<dyn DataStore>) {
 /// Panics at the first broken promise.
 pub async fn fill_before_reopening(store: &dyn DataStore) {
     guarantees::fill(store).await;
-    positions::fill(store).await;
 }
 
 /// Checks that a store that was opened again holds what [`fill_before_reopening`] wrote, and its ledger.
@@ -47,7 +46,6 @@ pub async fn fill_before_reopening(store: &dyn DataStore) {
 ///
 /// Panics at the first broken promise.
 pub async fn check_reopened(store: &dyn DataStore) {
-    positions::check_filled(store).await;
     guarantees::check_filled(store).await;
 }
 
@@ -99,13 +97,11 @@ fn overwrite(rows: Vec<Feedback>) -> Event {
 }
 
 fn named(id: &str, event: Event) -> Submission {
-    let event_id = Some(EventId::new(id).expect("the suite's ids are valid"));
-    Submission { event_id, position: None, event }
+    Submission { event_id: Some(EventId::new(id).expect("the suite's ids are valid")), ..event.into() }
 }
 
 async fn apply(store: &dyn DataStore, event: Event) -> Outcome {
-    let outcomes =
-        store.apply(vec![Submission { event_id: None, position: None, event }]).await.expect("apply");
+    let outcomes = store.apply(vec![Submission::from(event)]).await.expect("apply");
     assert_eq!(outcomes.len(), 1, "one outcome for each submission");
     outcomes.into_iter().next().expect("there is one")
 }

@@ -18,7 +18,7 @@ use ulex_domain::{
 
 use super::search_text::{SearchText, query_words, words};
 use super::validate::validate;
-use super::{Counts, DataStore, FeedbackRow, LEDGER_NANOS, Outcome, Positions, Submission};
+use super::{Counts, DataStore, FeedbackRow, LEDGER_NANOS, LogPosition, Outcome, Submission};
 use crate::StorageError;
 
 const BACKEND: &str = "memory";
@@ -39,10 +39,11 @@ struct Tables {
     /// Every type there ever was.
     types: BTreeSet<SmolStr>,
     ledger: HashSet<EventId>,
+    /// How far each log has been applied.
+    positions: BTreeMap<SmolStr, u64>,
     /// The ledger's ids, oldest first.
     ledger_order: VecDeque<(Timestamp, EventId)>,
     search: SearchText,
-    positions: Positions,
 }
 
 impl MemoryStore {
@@ -55,10 +56,16 @@ impl MemoryStore {
 
 impl Tables {
     fn submit(&mut self, submission: Submission, now: Timestamp) -> Outcome {
-        // The position first: an entry of a log is settled whether or not its event was known.
-        let known = submission.position.is_some_and(|position| !self.positions.enter(&position))
-            || submission.event_id.is_some_and(|id| !self.enter(id, now));
-        if known {
+        if let Some(LogPosition { log, sequence }) = submission.position {
+            let known = self.positions.entry(log).or_default();
+            if sequence <= *known {
+                return Outcome { duplicate: true, ..Outcome::default() };
+            }
+            *known = sequence;
+        }
+        if let Some(id) = submission.event_id
+            && !self.enter(id, now)
+        {
             return Outcome { duplicate: true, ..Outcome::default() };
         }
         let (changes, rows_deleted) = self.apply(submission.event);
@@ -283,7 +290,7 @@ impl DataStore for MemoryStore {
     }
 
     async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError> {
-        Ok(self.tables.lock().positions.0.get(log).copied())
+        Ok(self.tables.lock().positions.get(log).copied())
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError> {
@@ -418,8 +425,8 @@ impl DataStore for MemoryStore {
 
     async fn purge(&self) -> Result<(), StorageError> {
         let mut tables = self.tables.lock();
-        let (search, positions) = (std::mem::take(&mut tables.search), std::mem::take(&mut tables.positions));
-        *tables = Tables { search, positions, ..Tables::default() };
+        let search = std::mem::take(&mut tables.search);
+        *tables = Tables { search, ..Tables::default() };
         Ok(())
     }
 }

@@ -94,7 +94,7 @@ impl PostgresStore {
         let lock = statements::LOCK_SQL.replace("{lock}", &migrate::LOCK.to_string());
         let sql = format!(
             r#"BEGIN; SET LOCAL statement_timeout = '10min'; {lock};
-               TRUNCATE "{{p}}users", "{{p}}items", "{{p}}types", "{{p}}feedback", "{{p}}ledger";
+               TRUNCATE "{{p}}users", "{{p}}items", "{{p}}types", "{{p}}feedback", "{{p}}ledger", "{{p}}positions";
                DELETE FROM "{{p}}meta" WHERE key = 'last_writer'; COMMIT"#
         );
         let removed = client.batch_execute(&with_prefix(&sql, &self.prefix)).await;

@@ -46,7 +46,7 @@ CREATE TABLE "{p}ledger" (
 CREATE INDEX "{p}ledger_time" ON "{p}ledger" (time);
 
 -- What was applied of logs whose entries count once: the highest position of each.
-CREATE TABLE "{p}logs" (
+CREATE TABLE "{p}positions" (
     log TEXT COLLATE "C" PRIMARY KEY,
     sequence BIGINT NOT NULL
 );

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 use ulex_domain::{Event, Item, ItemId, UserId};
 use ulex_storage::StorageError;
 use ulex_storage::conformance::data::dump::dump;
-use ulex_storage::data::{self, DataStore, LogPosition, Submission};
+use ulex_storage::data::{self, DataStore, Submission};
 
 async fn open(path: &Path) -> Result<std::sync::Arc<dyn DataStore>, StorageError> {
     data::open(&format!("sqlite://{}", path.display()), "").await
@@ -38,25 +38,6 @@ async fn a_file_of_schema_1_is_brought_up_to_date() {
     assert_eq!(found.items[0].categories, Some(vec!["films".to_owned()]));
     store.set_search_columns(&["item.Comment".to_owned()]).await.unwrap();
     assert_eq!(store.search_items("quiet", 5).await.unwrap().len(), 1);
-}
-
-#[tokio::test]
-async fn a_file_of_schema_2_is_brought_up_to_date() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("old.db");
-    let old = Connection::open(&path).unwrap();
-    old.execute_batch(include_str!("../fixtures/schema_2.sql")).unwrap();
-    drop(old);
-    let store = open(&path).await.unwrap();
-    let found = dump(store.as_ref(), std::num::NonZeroUsize::MIN).await;
-    assert_eq!((found.users.len(), found.items.len(), found.feedback.len()), (2, 1, 2));
-    assert_eq!(store.search_items("quiet", 5).await.unwrap().len(), 1, "the index is kept");
-    let position = LogPosition { log: "log".into(), sequence: 7 };
-    let event = Event::DeleteUser { user_id: UserId::new("ada") };
-    let entry = Submission { event_id: None, position: Some(position), event };
-    assert_eq!(store.applied_until("log").await.unwrap(), None);
-    store.apply(vec![entry]).await.unwrap();
-    assert_eq!(store.applied_until("log").await.unwrap(), Some(7));
 }
 
 #[tokio::test]
@@ -105,11 +86,7 @@ async fn tables_of_another_program_are_refused_and_left_alone() {
 fn bulky(from: usize, items: usize) -> Vec<Submission> {
     let item =
         |number| Item { comment: "x".repeat(4_000), ..Item::bare(ItemId::new(format!("item {number}"))) };
-    vec![Submission {
-        event_id: None,
-        position: None,
-        event: Event::PutItems { items: (from..from + items).map(item).collect() },
-    }]
+    vec![Event::PutItems { items: (from..from + items).map(item).collect() }.into()]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +105,7 @@ async fn a_full_disk_fails_a_call_as_a_whole_and_the_store_works_again_when_ther
     assert_eq!(store.counts().await.unwrap().items, 7);
     for number in 0..5 {
         let deletion = Event::DeleteItem { item_id: ItemId::new(format!("item {number}")) };
-        store.apply(vec![Submission { event_id: None, position: None, event: deletion }]).await.unwrap();
+        store.apply(vec![Submission::from(deletion)]).await.unwrap();
     }
     store.apply(bulky(500, 5)).await.unwrap();
     assert_eq!(store.counts().await.unwrap().items, 7);
@@ -170,14 +147,7 @@ async fn a_build_of_the_search_index_that_was_interrupted_goes_on() {
     let store = open(&path).await.unwrap();
     let items = (0..30)
         .map(|number| Item { comment: "word".to_owned(), ..Item::bare(ItemId::new(number.to_string())) });
-    store
-        .apply(vec![Submission {
-            event_id: None,
-            position: None,
-            event: Event::PutItems { items: items.collect() },
-        }])
-        .await
-        .unwrap();
+    store.apply(vec![Submission::from(Event::PutItems { items: items.collect() })]).await.unwrap();
     drop(store);
     // As a process leaves it that dies right after the new definition was committed.
     let file = Connection::open(&path).unwrap();
@@ -212,7 +182,7 @@ async fn a_heavy_user_and_a_popular_item_are_read_completely() {
         insert_users: true,
         insert_items: true,
     };
-    store.apply(vec![Submission { event_id: None, position: None, event }]).await.unwrap();
+    store.apply(vec![Submission::from(event)]).await.unwrap();
     let rows = store.user_feedback(&UserId::new("heavy"), None).await.unwrap();
     assert_eq!(rows.len(), 3_000);
     assert!(rows.windows(2).all(|pair| pair[0].item_id < pair[1].item_id));
@@ -227,7 +197,7 @@ async fn a_heavy_user_and_a_popular_item_are_read_completely() {
         insert_users: true,
         insert_items: true,
     };
-    store.apply(vec![Submission { event_id: None, position: None, event }]).await.unwrap();
+    store.apply(vec![Submission::from(event)]).await.unwrap();
     let rows = store.item_feedback(&ItemId::new("popular"), None).await.unwrap();
     assert_eq!(rows.len(), 3_000);
     assert!(rows.windows(2).all(|pair| pair[0].user_id < pair[1].user_id));

@@ -159,7 +159,7 @@ fn imported_data_are_divided_in_the_data_directory() {
         Event::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true };
     exit::block_on(async {
         let store = open_data(&Settings::default(), data_dir.path()).await.unwrap();
-        store.apply(vec![Submission { event_id: None, position: None, event }]).await.unwrap();
+        store.apply(vec![Submission::from(event)]).await.unwrap();
     });
     let config = data_dir.path().join("ulex.toml");
     fs::write(&config, "[recommend.data_source]\npositive_feedback_types = [\"rating>=4\"]\n").unwrap();

@@ -82,8 +82,7 @@ fn content(table: &Table) -> (Keyed, Vec<String>, Vec<String>) {
 }
 
 async fn apply(store: &MemoryStore, steps: &[Step]) -> Vec<Change> {
-    let submissions =
-        steps.iter().map(|step| Submission { event_id: None, position: None, event: event(step) }).collect();
+    let submissions = steps.iter().map(|step| Submission::from(event(step))).collect();
     let outcomes = store.apply(submissions).await.unwrap();
     outcomes.into_iter().flat_map(|outcome| outcome.changes).collect()
 }

@@ -168,8 +168,7 @@ async fn events_of_one_call_see_each_other(store: &dyn DataStore) {
         overwrite(vec![row("r", "chain", "link", 5.0, at(9))]),
         post(vec![row("r", "chain", "link", 1.0, at(3))]),
     ];
-    let submissions =
-        events.into_iter().map(|event| crate::data::Submission { event_id: None, position: None, event });
+    let submissions = events.into_iter().map(crate::data::Submission::from);
     let outcomes = store.apply(submissions.collect()).await.expect("apply");
     assert_eq!(outcomes.len(), 5);
     let expected = Feedback { updated: at(9), ..row("r", "chain", "link", 6.0, at(3)) };

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use ulex_domain::{Event, Feedback, UserId};
+use ulex_domain::{Event, EventId, Feedback, UserId};
 
 use super::{apply, at, feedback_of, item, named, overwrite, post, row, user};
-use crate::data::{Counts, DataStore, Submission};
+use crate::data::{Counts, DataStore, LogPosition, Submission};
 
 pub(super) async fn check(store: &Arc<dyn DataStore>) {
     store.purge().await.expect("purge");
     an_event_is_applied_once(store.as_ref()).await;
     an_event_without_effect_is_in_the_ledger_too(store.as_ref()).await;
+    a_log_is_applied_once(store.as_ref()).await;
     a_value_that_is_no_number_is_refused_as_a_whole(store.as_ref()).await;
     nothing_to_do_is_no_error(store.as_ref()).await;
     concurrent_additions_add_up(store).await;
@@ -41,6 +42,42 @@ async fn an_event_without_effect_is_in_the_ledger_too(store: &dyn DataStore) {
     let again = store.apply(vec![named("e-delete", event())]).await.expect("apply");
     assert!(again[0].duplicate);
     assert!(store.user(&UserId::new("late")).await.expect("read").is_some());
+}
+
+/// An event with the value 1 at a place of a log.
+fn logged(log: &str, sequence: u64) -> Submission {
+    let position = Some(LogPosition { log: log.into(), sequence });
+    Submission { position, ..post(vec![row("log", "u", "i", 1.0, at(1))]).into() }
+}
+
+async fn a_log_is_applied_once(store: &dyn DataStore) {
+    assert_eq!(store.applied_until("one").await.expect("read"), None);
+    let apply = async |places: &[(&str, u64)]| {
+        let call = places.iter().map(|(log, sequence)| logged(log, *sequence)).collect();
+        let outcomes = store.apply(call).await.expect("apply");
+        outcomes.into_iter().map(|outcome| outcome.duplicate).collect::<Vec<_>>()
+    };
+    let value = async || feedback_of(store, "log", "u", "i").await.expect("it exists").value;
+    assert_eq!(apply(&[("one", 1), ("one", 2), ("one", 5)]).await, [false; 3]);
+    assert_eq!(store.applied_until("one").await.expect("read"), Some(5));
+    // Delivered again, and overlapping with what is new.
+    assert_eq!(apply(&[("one", 1), ("one", 5)]).await, [true; 2]);
+    assert_eq!(apply(&[("one", 5), ("one", 6), ("one", 6)]).await, [true, false, true]);
+    assert_eq!(value().await, 4.0);
+    assert_eq!(apply(&[("two", 1), ("one", 7), ("two", 2)]).await, [false; 3]);
+    assert_eq!(store.applied_until("two").await.expect("read"), Some(2));
+    assert_eq!(value().await, 7.0);
+    // An id that is known moves the log on; a call that is refused does not.
+    let known = Submission { event_id: EventId::new("e-log").ok(), ..logged("one", 8) };
+    store.apply(vec![known.clone()]).await.expect("apply");
+    let again = Submission { position: Some(LogPosition { log: "one".into(), sequence: 9 }), ..known };
+    assert!(store.apply(vec![again]).await.expect("apply")[0].duplicate);
+    let bad = Submission {
+        position: Some(LogPosition { log: "one".into(), sequence: 10 }),
+        ..post(vec![row("log", "u", "i", f64::NAN, at(1))]).into()
+    };
+    store.apply(vec![bad]).await.expect_err("it must be refused");
+    assert_eq!(store.applied_until("one").await.expect("read"), Some(9));
 }
 
 async fn a_value_that_is_no_number_is_refused_as_a_whole(store: &dyn DataStore) {
@@ -97,7 +134,7 @@ async fn concurrent_calls_take_effect_in_order(store: &Arc<dyn DataStore>) {
         // Polled once, in order, so called in order; answered later.
         let mut call = Box::pin({
             let store = Arc::clone(store);
-            async move { store.apply(vec![Submission { event_id: None, position: None, event }]).await }
+            async move { store.apply(vec![Submission::from(event)]).await }
         });
         let polled =
             std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
@@ -117,6 +154,7 @@ async fn a_purge_removes_everything(store: &dyn DataStore) {
     store.set_search_columns(&["item.ItemId".to_owned()]).await.expect("define");
     store.purge().await.expect("purge");
     assert_eq!(store.counts().await.expect("count"), Counts::default());
+    assert_eq!(store.applied_until("one").await.expect("read"), None, "positions are forgotten");
     assert!(store.search_items("searchable", 5).await.expect("search").is_empty());
     let again = store.apply(vec![named("e-1", post(vec![row("r", "u", "i", 1.0, at(1))]))]).await;
     assert!(!again.expect("apply")[0].duplicate, "the ledger is empty");
@@ -131,6 +169,10 @@ pub(super) async fn fill(store: &dyn DataStore) {
     let call = vec![
         named("e-reopened", post(vec![row("r", "u", "i", 1.0, at(1)), row("s", "u", "j", 2.0, at(2))])),
         named("e-item", Event::PutItems { items: vec![item("described")] }),
+        Submission {
+            position: Some(LogPosition { log: "reopened".into(), sequence: 7 }),
+            ..post(Vec::new()).into()
+        },
     ];
     store.apply(call).await.expect("apply");
 }
@@ -139,6 +181,7 @@ pub(super) async fn check_filled(store: &dyn DataStore) {
     assert_eq!(store.counts().await.expect("count"), Counts { users: 1, items: 3, feedback: 2 });
     let again = named("e-reopened", post(vec![row("r", "u", "i", 1.0, at(1))]));
     assert!(store.apply(vec![again]).await.expect("apply")[0].duplicate, "the ledger is kept");
+    assert_eq!(store.applied_until("reopened").await.expect("read"), Some(7), "positions are kept");
     apply(store, post(vec![row("r", "u", "i", 1.0, at(5)), row("r", "new", "i", 1.0, at(5))])).await;
     let summed = Feedback { updated: at(5), ..row("r", "u", "i", 2.0, at(1)) };
     assert_eq!(feedback_of(store, "r", "u", "i").await, Some(summed));

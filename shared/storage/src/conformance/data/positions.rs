@@ -17,7 +17,7 @@ pub(super) async fn check(store: &Arc<dyn DataStore>) {
     an_old_position_does_not_enter_the_id_of_its_event(store.as_ref()).await;
     the_positions_of_a_refused_call_are_undone(store.as_ref()).await;
     concurrent_deliveries_of_one_batch_count_once(store).await;
-    a_purge_does_not_make_old_entries_new(store.as_ref()).await;
+    a_purge_forgets_how_far_a_log_was_applied(store.as_ref()).await;
 }
 
 fn entry(log: &str, sequence: u64, event: Event) -> Submission {
@@ -140,22 +140,10 @@ async fn concurrent_deliveries_of_one_batch_count_once(store: &Arc<dyn DataStore
     assert_eq!(applied_until(store.as_ref(), "twice").await, Some(200));
 }
 
-async fn a_purge_does_not_make_old_entries_new(store: &dyn DataStore) {
+async fn a_purge_forgets_how_far_a_log_was_applied(store: &dyn DataStore) {
     duplicates(store, clicks("purged", 1..=3)).await;
     store.purge().await.expect("purge");
-    assert_eq!(applied_until(store, "purged").await, Some(3));
-    assert_eq!(duplicates(store, clicks("purged", 2..=4)).await, [true, true, false]);
-    assert_eq!(clicked(store, "purged").await, 1.0);
-}
-
-/// A batch that [`check_filled`] delivers again; without a trace in the tables that are counted there.
-pub(super) async fn fill(store: &dyn DataStore) {
-    let nothing =
-        |sequence| entry("reopened", sequence, Event::DeleteUser { user_id: UserId::new("nobody") });
-    store.apply(vec![nothing(41), nothing(42)]).await.expect("apply");
-}
-
-pub(super) async fn check_filled(store: &dyn DataStore) {
-    assert_eq!(applied_until(store, "reopened").await, Some(42));
-    assert_eq!(duplicates(store, clicks("reopened", 41..=42)).await, [true; 2]);
+    assert_eq!(applied_until(store, "purged").await, None);
+    assert_eq!(duplicates(store, clicks("purged", 2..=4)).await, [false; 3]);
+    assert_eq!(clicked(store, "purged").await, 3.0);
 }

@@ -11,7 +11,7 @@ use super::error::PostgresError;
 pub(super) const LOCK: i32 = 0x556c_6578;
 /// Migration `n` leads from schema version `n` to `n + 1`. Never change one that was released: add one.
 const MIGRATIONS: [&str; 1] = [include_str!("../postgres.sql")];
-const TABLES: [&str; 6] = ["users", "items", "types", "feedback", "ledger", "logs"];
+const TABLES: [&str; 6] = ["users", "items", "types", "feedback", "ledger", "positions"];
 
 /// The SQL with the tables of `prefix`.
 pub(super) fn with_prefix(sql: &str, prefix: &str) -> String {

@@ -52,7 +52,7 @@ impl ReadSql {
         };
         let count = |table: &str| sql(&format!(r#"SELECT count(*) FROM "{{p}}{table}""#));
         Self {
-            applied_until: sql(r#"SELECT sequence FROM "{p}logs" WHERE log = $1"#),
+            applied_until: sql(r#"SELECT sequence FROM "{p}positions" WHERE log = $1"#),
             users: sql(r#"SELECT {user} FROM "{p}users" WHERE user_id = ANY($1)"#),
             list_users: sql(r#"SELECT {user} FROM "{p}users" WHERE user_id >= $1 ORDER BY user_id LIMIT $2"#),
             items: sql(r#"SELECT {item} FROM "{p}items" WHERE item_id = ANY($1)"#),

@@ -46,7 +46,7 @@ statements! {
     meta: r#"SELECT value FROM "{p}meta" WHERE key = $1"#;
     put_meta: r#"INSERT INTO "{p}meta" VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"#;
     known_events: r#"SELECT event_id FROM "{p}ledger" WHERE event_id = ANY($1)"#;
-    positions: r#"SELECT log, sequence FROM "{p}logs" WHERE log = ANY($1)"#;
+    positions: r#"SELECT log, sequence FROM "{p}positions" WHERE log = ANY($1)"#;
     known_users: r#"SELECT user_id FROM "{p}users" WHERE user_id = ANY($1)"#;
     whole_users: r#"SELECT user_id, labels, comment FROM "{p}users" WHERE user_id = ANY($1)"#;
     known_items: r#"SELECT item_id FROM "{p}items" WHERE item_id = ANY($1)"#;
@@ -67,7 +67,7 @@ statements! {
     copy_feedback: r#"COPY "{p}feedback" ({feedback_columns}) FROM STDIN (FORMAT binary)"#;
     update_feedback: UPDATE_FEEDBACK;
     put_events: r#"INSERT INTO "{p}ledger" (event_id, time) SELECT id, $2 FROM unnest($1::text[]) AS e (id)"#;
-    put_positions: r#"INSERT INTO "{p}logs" (log, sequence) SELECT * FROM unnest($1::text[], $2::bigint[])
+    put_positions: r#"INSERT INTO "{p}positions" (log, sequence) SELECT * FROM unnest($1::text[], $2::bigint[])
                    ON CONFLICT (log) DO UPDATE SET sequence = excluded.sequence"#;
     delete_user: r#"DELETE FROM "{p}users" WHERE user_id = $1"#;
     delete_user_feedback: r#"DELETE FROM "{p}feedback" WHERE feedback_type = ANY({types}) AND user_id = $1"#;

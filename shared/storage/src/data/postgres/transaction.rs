@@ -16,7 +16,7 @@ use super::working_set::{Stored, Wanted, WorkingSet, Writes};
 use super::{copy, decode};
 use crate::data::row_text::{filled, json_text};
 use crate::data::search_text::SearchText;
-use crate::data::{Outcome, Positions, Submission};
+use crate::data::{Outcome, Submission};
 
 /// From this many new rows on `COPY` is faster than an insert.
 const COPY_FROM: usize = 100;
@@ -96,18 +96,22 @@ impl<'session> Transaction<'session> {
             self.ask(&self.statements.positions, logs.iter().copied().collect()),
         )?;
         let mut known: HashSet<&str> = known.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        let mut positions = Positions::default();
+        let mut positions = BTreeMap::new();
         for row in &applied {
             let (log, sequence): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
-            positions.0.insert(SmolStr::new(log), sequence.unsigned_abs());
+            positions.insert(log, sequence.unsigned_abs());
         }
         let mut moved = BTreeMap::new();
         let mut entered = Vec::new();
         let mut fresh = Vec::with_capacity(submissions.len());
         for submission in submissions {
             // The position first: an entry of a log is settled whether or not its event was known.
-            let is_ahead = submission.position.as_ref().is_none_or(|position| positions.enter(position));
+            let is_ahead = submission
+                .position
+                .as_ref()
+                .is_none_or(|at| positions.get(at.log.as_str()).is_none_or(|applied| at.sequence > *applied));
             if let Some(position) = submission.position.as_ref().filter(|_position| is_ahead) {
+                positions.insert(position.log.as_str(), position.sequence);
                 moved.insert(position.log.as_str(), position.sequence.cast_signed());
             }
             let id = submission.event_id.as_ref().filter(|_id| is_ahead);

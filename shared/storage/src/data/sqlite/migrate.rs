@@ -97,7 +97,7 @@ fn version_of_prefix(connection: &Connection, prefix: &str) -> Result<i64, Sqlit
         "by_item",
         "ledger",
         "search",
-        "logs",
+        "positions",
     ] {
         if exists(table)?.is_some() {
             return Err(MigrateError::Foreign { table: format!("{prefix}{table}") }.into());

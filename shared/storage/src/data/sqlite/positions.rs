@@ -1,59 +1,62 @@
-//! How far each log was applied.
+//! How far each log has been applied.
 
 use rusqlite::{Connection, OptionalExtension as _, Result, Statement, params};
+use rustc_hash::FxHashMap;
+use smol_str::SmolStr;
 
 use super::migrate::with_prefix;
-use crate::data::{LogPosition, Positions};
+use crate::data::LogPosition;
 
-/// The table of positions, inside the writer's transactions. Remembers what it read until it is told to forget.
-pub(super) struct PositionTable<'connection> {
+/// The table of positions, inside the writer's transactions.
+pub(super) struct Positions<'connection> {
     find: Statement<'connection>,
-    put: Statement<'connection>,
-    known: Positions,
-    /// Whether what is known differs from the table.
-    moved: bool,
+    store: Statement<'connection>,
+    /// As in the table, or ahead of it until [`Positions::write`].
+    known: FxHashMap<SmolStr, u64>,
+    changed: Vec<SmolStr>,
 }
 
-impl<'connection> PositionTable<'connection> {
+impl<'connection> Positions<'connection> {
     pub fn open(connection: &'connection Connection, prefix: &str) -> Result<Self> {
         let prepare = |sql: &str| connection.prepare(&with_prefix(sql, prefix));
         Ok(Self {
-            find: prepare(r#"SELECT sequence FROM "{p}logs" WHERE log = ?1"#)?,
-            put: prepare(r#"INSERT OR REPLACE INTO "{p}logs" (log, sequence) VALUES (?1, ?2)"#)?,
-            known: Positions::default(),
-            moved: false,
+            find: prepare(r#"SELECT sequence FROM "{p}positions" WHERE log = ?1"#)?,
+            store: prepare(r#"INSERT OR REPLACE INTO "{p}positions" (log, sequence) VALUES (?1, ?2)"#)?,
+            known: FxHashMap::default(),
+            changed: Vec::new(),
         })
     }
 
-    /// Forgets what is remembered: it may be wrong.
-    pub fn forget(&mut self) {
-        self.known = Positions::default();
-        self.moved = false;
+    /// Moves the log on to this position; `false` if it was there already.
+    pub fn advance(&mut self, position: &LogPosition) -> Result<bool> {
+        if !self.known.contains_key(&position.log) {
+            let found: Option<i64> =
+                self.find.query_row([position.log.as_str()], |row| row.get(0)).optional()?;
+            self.known.insert(position.log.clone(), found.map_or(0, i64::cast_unsigned));
+        }
+        let known = self.known.get_mut(&position.log).expect("it was looked up just now");
+        if position.sequence <= *known {
+            return Ok(false);
+        }
+        *known = position.sequence;
+        if !self.changed.contains(&position.log) {
+            self.changed.push(position.log.clone());
+        }
+        Ok(true)
     }
 
-    /// Enters a position; `false` if it was applied already.
-    pub fn enter(&mut self, position: &LogPosition) -> Result<bool> {
-        if !self.known.0.contains_key(&position.log) {
-            let found =
-                self.find.query_row([position.log.as_str()], |row| row.get::<_, i64>(0)).optional()?;
-            if let Some(sequence) = found {
-                self.known.0.insert(position.log.clone(), sequence.unsigned_abs());
-            }
+    /// Writes what has moved on.
+    pub fn write(&mut self) -> Result<()> {
+        for log in self.changed.drain(..) {
+            let sequence = self.known.get(&log).copied().unwrap_or_default();
+            self.store.execute(params![log.as_str(), sequence.cast_signed()])?;
         }
-        let entered = self.known.enter(position);
-        self.moved |= entered;
-        Ok(entered)
-    }
-
-    /// Writes down what was entered.
-    pub fn keep(&mut self) -> Result<()> {
-        if !self.moved {
-            return Ok(());
-        }
-        for (log, sequence) in &self.known.0 {
-            self.put.execute(params![log.as_str(), sequence.cast_signed()])?;
-        }
-        self.moved = false;
         Ok(())
+    }
+
+    /// Drops what is remembered of the table, which may have changed without us.
+    pub fn reset(&mut self) {
+        self.known.clear();
+        self.changed.clear();
     }
 }

@@ -1,5 +1,5 @@
--- What was applied of logs whose entries count once: the highest position of each.
-CREATE TABLE "{p}logs" (
+-- How far each log has been applied.
+CREATE TABLE "{p}positions" (
     log TEXT PRIMARY KEY,
     sequence INTEGER NOT NULL
 ) WITHOUT ROWID;

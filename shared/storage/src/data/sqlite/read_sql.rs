@@ -73,7 +73,7 @@ impl ReadSql {
         // One statement, so one state of the data: what is recent first, because the first of a key counts.
         let both = |text: &str| each(text).join(" UNION ALL ");
         Self {
-            applied_until: sql(r#"SELECT sequence FROM "{p}logs" WHERE log = ?1"#),
+            applied_until: sql(r#"SELECT sequence FROM "{p}positions" WHERE log = ?1"#),
             user: sql(r#"SELECT id, labels, comment FROM "{p}users" WHERE id = ?1"#),
             list_users: sql(
                 r#"SELECT id, labels, comment FROM "{p}users" WHERE id >= ?1 ORDER BY id LIMIT ?2"#,

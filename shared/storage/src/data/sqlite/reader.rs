@@ -137,8 +137,9 @@ impl Reader {
     }
 
     pub fn applied_until(&self, log: &str) -> Result<Option<u64>> {
-        let mut find = self.connection.prepare_cached(&self.sql.applied_until)?;
-        find.query_row([log], |row| row.get::<_, i64>(0).map(i64::unsigned_abs)).optional()
+        let mut statement = self.connection.prepare_cached(&self.sql.applied_until)?;
+        let found: Option<i64> = statement.query_row([log], |row| row.get(0)).optional()?;
+        Ok(found.map(i64::cast_unsigned))
     }
 
     pub fn user(&self, id: &UserId) -> Result<Option<User>> {

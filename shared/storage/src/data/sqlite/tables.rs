@@ -10,7 +10,7 @@ use super::error::SqliteError;
 use super::fold::Fold;
 use super::ledger::Ledger;
 use super::migrate::with_prefix;
-use super::positions::PositionTable;
+use super::positions::Positions;
 use super::prepared::{Call, Prepared};
 use super::read_sql::ReadSql;
 use super::search::SearchIndex;
@@ -32,7 +32,7 @@ pub(super) struct Tables<'connection> {
     types: Dictionary<SmolStr>,
     pub search: SearchIndex<'connection>,
     ledger: Ledger<'connection>,
-    positions: PositionTable<'connection>,
+    positions: Positions<'connection>,
     fold: Fold<'connection>,
     statements: Statements<'connection>,
     /// Changes when another process wrote to the file: what is remembered may be wrong then.
@@ -124,7 +124,7 @@ impl<'connection> Tables<'connection> {
             types: Dictionary::new(REMEMBERED),
             search: SearchIndex::open(connection, prefix)?,
             ledger: Ledger::open(connection, prefix)?,
-            positions: PositionTable::open(connection, prefix)?,
+            positions: Positions::open(connection, prefix)?,
             fold: Fold::open(connection, prefix, settings.recent_rows)?,
             statements: Statements::prepare(connection, prefix)?,
             data_version: 0,
@@ -174,7 +174,7 @@ impl<'connection> Tables<'connection> {
         self.users.reset(users);
         self.items.reset(items);
         self.types.reset(types);
-        self.positions.forget();
+        self.positions.reset();
         self.fold.recount()?;
         self.search.reload()
     }
@@ -189,7 +189,7 @@ impl<'connection> Tables<'connection> {
         self.users.reset(false);
         self.items.reset(false);
         self.types.reset(false);
-        self.positions.forget();
+        self.positions.reset();
         // The next transaction reads again whatever else is remembered.
         self.data_version = -1;
     }
@@ -198,25 +198,25 @@ impl<'connection> Tables<'connection> {
         let outcomes: Result<Vec<_>> =
             call.submissions.iter().map(|prepared| self.submit(prepared, now)).collect();
         let outcomes = outcomes?;
-        self.positions.keep()?;
+        self.positions.write()?;
         self.ledger.prune_step(now)?;
         self.fold.step()?;
         Ok(outcomes)
     }
 
     fn submit(&mut self, prepared: &Prepared, now: Timestamp) -> Result<Outcome> {
-        // The position first: an entry of a log is settled whether or not its event was known.
-        if let Some(position) = &prepared.submission.position
-            && !self.positions.enter(position)?
+        let submission = &prepared.submission;
+        if let Some(position) = &submission.position
+            && !self.positions.advance(position)?
         {
             return Ok(Outcome { duplicate: true, ..Outcome::default() });
         }
-        if let Some(id) = &prepared.submission.event_id
+        if let Some(id) = &submission.event_id
             && !self.ledger.enter(id, now)?
         {
             return Ok(Outcome { duplicate: true, ..Outcome::default() });
         }
-        let changes = match &prepared.submission.event {
+        let changes = match &submission.event {
             Event::PutUsers { users } => self.put_users(users, prepared),
             Event::PatchUser { user_id, patch } => self.patch_user(user_id, patch),
             Event::DeleteUser { user_id } => self.delete_user(user_id),
@@ -262,7 +262,7 @@ impl<'connection> Tables<'connection> {
         let sql = with_prefix(
             r#"DELETE FROM "{p}users"; DELETE FROM "{p}items"; DELETE FROM "{p}types";
                DELETE FROM "{p}recent"; DELETE FROM "{p}feedback"; DELETE FROM "{p}recent_by_item";
-               DELETE FROM "{p}by_item"; DELETE FROM "{p}ledger";
+               DELETE FROM "{p}by_item"; DELETE FROM "{p}ledger"; DELETE FROM "{p}positions";
                INSERT INTO "{p}search" ("{p}search") VALUES ('delete-all')"#,
             &self.prefix,
         );

@@ -1,0 +1,124 @@
+//! What others must hear of what was applied.
+
+use std::collections::HashSet;
+
+use tracing::error;
+use ulex_domain::event::ItemState;
+use ulex_domain::{Change, Event, ItemId, UserId};
+use ulex_nats::bus::AppendOptions;
+use ulex_nats::changes::Changes;
+use ulex_nats::transport::NODE_HEADER;
+use ulex_nats::{Bus, BusError};
+use ulex_storage::StorageError;
+use ulex_storage::data::DataStore;
+
+use crate::parts::cut;
+
+/// What a message needs besides its body.
+const ROOM: usize = 4096;
+
+/// Appends the changes to `CHANGES`, in as many messages as it takes.
+pub(super) async fn publish(bus: &Bus, node: &str, changes: Vec<Change>) -> Result<u64, BusError> {
+    if changes.is_empty() {
+        return Ok(0);
+    }
+    let about_items = |change: &Change| matches!(change, Change::Items { .. } | Change::ItemDeleted { .. });
+    let mut known_at = 0;
+    let limit = bus.transport().max_payload().saturating_sub(ROOM);
+    let size = |changes: &Vec<Change>| serde_json::to_vec(changes).map_or(usize::MAX, |bytes| bytes.len());
+    for part in cut(changes, &|part| size(part) <= limit) {
+        if size(&part) > limit {
+            error!(limit, "an item's change is larger than the bus takes; other processes do not hear of it");
+            continue;
+        }
+        let rows = part.iter().map(rows_of).sum();
+        let has_items = part.iter().any(about_items);
+        let headers = [(NODE_HEADER.to_owned(), node.to_owned())].into();
+        let options = AppendOptions { headers, ..AppendOptions::default() };
+        let appended = bus.append(&Changes { changes: part, rows }, options).await?;
+        if has_items {
+            known_at = appended.sequence;
+        }
+    }
+    Ok(known_at)
+}
+
+pub(super) fn rows_of(change: &Change) -> u64 {
+    let rows = match change {
+        Change::Users { user_ids } => user_ids.len(),
+        Change::Items { items } => items.len(),
+        Change::Feedback { pairs } => pairs.len(),
+        Change::UserDeleted { .. } | Change::ItemDeleted { .. } => 1,
+    };
+    rows as u64
+}
+
+/// What events may have touched.
+#[derive(Default)]
+struct Touched {
+    users: HashSet<UserId>,
+    items: HashSet<ItemId>,
+    pairs: Vec<(UserId, ItemId)>,
+    deleted_users: Vec<UserId>,
+    deleted_items: Vec<ItemId>,
+}
+
+impl Touched {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::PutUsers { users } => self.users.extend(users.iter().map(|user| user.user_id.clone())),
+            Event::PatchUser { user_id, .. } => {
+                self.users.insert(user_id.clone());
+            }
+            Event::DeleteUser { user_id } => self.deleted_users.push(user_id.clone()),
+            Event::PutItems { items } => self.items.extend(items.iter().map(|item| item.item_id.clone())),
+            Event::PatchItem { item_id, .. } | Event::SetCategory { item_id, .. } => {
+                self.items.insert(item_id.clone());
+            }
+            Event::DeleteItem { item_id } => self.deleted_items.push(item_id.clone()),
+            Event::PutFeedback { rows, .. } => {
+                // Users and items that it may have created.
+                self.users.extend(rows.iter().map(|row| row.user_id.clone()));
+                self.items.extend(rows.iter().map(|row| row.item_id.clone()));
+                self.pairs.extend(rows.iter().map(|row| (row.user_id.clone(), row.item_id.clone())));
+            }
+            Event::DeleteFeedback { user_id, item_id, .. } => {
+                self.pairs.push((user_id.clone(), item_id.clone()));
+            }
+        }
+    }
+}
+
+/// The changes of events that were applied at some time, said again from what the store holds now: deletions first, then
+/// whatever is there, so that one who heard nothing of it and one who heard everything end up with the same.
+pub(super) async fn again(store: &dyn DataStore, events: &[&Event]) -> Result<Vec<Change>, StorageError> {
+    let mut touched = Touched::default();
+    events.iter().for_each(|event| touched.note(event));
+    let Touched { mut users, mut items, mut pairs, deleted_users, deleted_items } = touched;
+    let mut changes = Vec::new();
+    for user_id in deleted_users {
+        let rows = store.user_feedback(&user_id, None).await?;
+        pairs.extend(rows.into_iter().map(|row| (row.user_id, row.item_id)));
+        users.insert(user_id.clone());
+        changes.push(Change::UserDeleted { user_id });
+    }
+    for item_id in deleted_items {
+        let rows = store.item_feedback(&item_id, None).await?;
+        pairs.extend(rows.into_iter().map(|row| (row.user_id, row.item_id)));
+        items.insert(item_id.clone());
+        changes.push(Change::ItemDeleted { item_id });
+    }
+    let (users, items): (Vec<_>, Vec<_>) = (users.into_iter().collect(), items.into_iter().collect());
+    let user_ids: Vec<UserId> = store.users(&users).await?.into_iter().map(|user| user.user_id).collect();
+    if !user_ids.is_empty() {
+        changes.push(Change::Users { user_ids });
+    }
+    let items: Vec<ItemState> = store.items(&items).await?.iter().map(ItemState::from).collect();
+    if !items.is_empty() {
+        changes.push(Change::Items { items });
+    }
+    if !pairs.is_empty() {
+        changes.push(Change::Feedback { pairs });
+    }
+    Ok(changes)
+}
