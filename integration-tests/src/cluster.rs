@@ -68,6 +68,15 @@ impl Cluster {
         self.members(role).nth(number).unwrap_or_else(|| panic!("there is no {role} {number}"))
     }
 
+    /// Where NATS is.
+    #[must_use]
+    pub fn nats_urls(&self) -> Vec<String> {
+        match &self.nats {
+            Nats::Single(nats) => vec![nats.url()],
+            Nats::Cluster(nats) => nats.urls(),
+        }
+    }
+
     /// The proxies before the servers.
     ///
     /// # Panics

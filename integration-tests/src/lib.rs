@@ -16,6 +16,7 @@ mod http;
 mod otlp_receiver;
 mod ports;
 mod process;
+mod publisher;
 pub mod recording;
 mod servers;
 
@@ -25,4 +26,5 @@ pub use fault_proxy::FaultProxy;
 pub use http::{Answer, Client, HttpError};
 pub use otlp_receiver::{OtlpReceiver, ReceivedSpan, Trace};
 pub use process::{Ulex, ulex};
+pub use publisher::Publisher;
 pub use servers::{NatsCluster, NatsServer, Postgres, Redis};

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up should stop there")]
 
 mod bad_input;
+mod cluster_faults;
 mod commands;
 mod damage;
 mod demonstration;

@@ -28,7 +28,8 @@ pub(super) struct Cursor {
     pub holder: Option<String>,
 }
 
-/// The bucket of all cursors.
+/// The bucket of all cursors. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Cursors {
     store: Store,
 }

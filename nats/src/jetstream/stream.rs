@@ -13,7 +13,7 @@ use crate::BusError;
 use crate::transport::{Appended, Message, Retention, StreamSpec, StreamState};
 
 /// How long a full stream is given for its consumers to say how far they are.
-const SETTLING: Duration = Duration::from_millis(100);
+const SETTLING: Duration = Duration::from_millis(200);
 
 /// What the server says to an append.
 #[derive(Deserialize)]

@@ -13,25 +13,25 @@
 //!   at least once means.
 //! - The cursor is behind by what was settled since it was last written; that is delivered again after a crash, too.
 
-use std::collections::BTreeMap;
+mod hand;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
+use futures_util::future::BoxFuture;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
+use self::hand::{READ_MAX, Shared};
 use super::Inner;
 use super::cursor::{Cursor, Cursors, key};
 use super::reader::Reading;
 use super::stream::log_of;
 use crate::BusError;
 use crate::connection::pause;
-use crate::queue::{Kept, Limits, Queue, size_of};
-use crate::transport::{ConsumerSpec, Message, RawDelivery, RawPuller, RawReader, ReadFrom, StreamMessage};
+use crate::transport::{ConsumerSpec, RawDelivery, RawPuller, RawReader, ReadFrom, StreamMessage};
 
 /// How often a holder writes its cursor.
 const RENEW: Duration = Duration::from_secs(1);
@@ -40,125 +40,7 @@ const TAKE_OVER: Duration = Duration::from_secs(4);
 /// How often a waiting puller looks whether it may take over.
 const LOOK: Duration = Duration::from_millis(250);
 /// Shortest time between two writes because everything is settled.
-const FLUSH: Duration = Duration::from_millis(20);
-/// Most bytes read ahead of what is settled.
-const AHEAD: u64 = 64 << 20;
-/// Most messages read at a time.
-const READ_MAX: usize = 1_000;
-
-/// What a puller has at hand.
-struct Hand {
-    queue: Queue,
-    /// Read and not settled.
-    unsettled: BTreeMap<u64, Arc<Kept>>,
-    bytes: u64,
-    /// Position of the last message read, or where reading began.
-    read: u64,
-    /// Until when this puller is the holder for certain; `None` if it is not.
-    holding: Option<Instant>,
-    /// Counts up when the cursor is taken; words about what an earlier one gave out are without effect.
-    tenure: u64,
-    pulls: u64,
-}
-
-impl Hand {
-    fn done(&self) -> u64 {
-        self.unsettled.first_key_value().map_or(self.read, |(first, _)| first - 1)
-    }
-}
-
-/// Shared by a puller, its deliveries and the task that keeps its cursor.
-struct Shared {
-    spec: ConsumerSpec,
-    hand: Mutex<Hand>,
-    /// Something may be pulled.
-    pullable: Notify,
-    /// Everything is settled, or there is room again.
-    settled: Notify,
-    leaving: AtomicBool,
-    leave: Notify,
-}
-
-impl Shared {
-    fn new(spec: &ConsumerSpec) -> Self {
-        let hand = Hand {
-            queue: Queue::new(Limits::from(spec)),
-            unsettled: BTreeMap::new(),
-            bytes: 0,
-            read: 0,
-            holding: None,
-            tenure: 0,
-            pulls: 0,
-        };
-        Self {
-            spec: spec.clone(),
-            hand: Mutex::new(hand),
-            pullable: Notify::new(),
-            settled: Notify::new(),
-            leaving: AtomicBool::new(false),
-            leave: Notify::new(),
-        }
-    }
-
-    fn begin(&self, done: u64, until: Instant) {
-        let mut hand = self.hand.lock();
-        hand.queue = Queue::new(Limits::from(&self.spec));
-        hand.unsettled.clear();
-        hand.bytes = 0;
-        hand.read = done;
-        hand.holding = Some(until);
-        hand.tenure += 1;
-    }
-
-    fn end(&self) {
-        let mut hand = self.hand.lock();
-        hand.holding = None;
-        hand.tenure += 1;
-    }
-
-    fn extend(&self, until: Instant) {
-        self.hand.lock().holding = Some(until);
-        self.pullable.notify_waiters();
-    }
-
-    fn take(&self, messages: Vec<StreamMessage>) {
-        let mut hand = self.hand.lock();
-        for StreamMessage { sequence, appended_at, message } in messages {
-            let kept =
-                Kept { sequence, appended_at, at: Instant::now(), key: 0, size: size_of(&message), message };
-            hand.read = sequence;
-            hand.bytes += kept.size;
-            hand.queue.push(sequence, 0);
-            hand.unsettled.insert(sequence, Arc::new(kept));
-        }
-        drop(hand);
-        self.pullable.notify_waiters();
-    }
-
-    fn has_room(&self) -> bool {
-        let hand = self.hand.lock();
-        hand.unsettled.len() < self.spec.max_ack_pending.max(READ_MAX) && hand.bytes < AHEAD
-    }
-
-    /// What may be pulled now, and when to look again.
-    fn look(self: &Arc<Self>, max: usize, now: Instant) -> (Vec<Box<dyn RawDelivery>>, Option<Instant>) {
-        let mut hand = self.hand.lock();
-        let Some(until) = hand.holding.filter(|until| now < *until) else { return (Vec::new(), None) };
-        hand.pulls += 1;
-        let (pull, tenure) = (hand.pulls, hand.tenure);
-        let Hand { queue, unsettled, .. } = &mut *hand;
-        let taken = queue.take(pull, max, now, |sequence| unsettled.contains_key(&sequence));
-        let mut deliveries: Vec<Box<dyn RawDelivery>> = Vec::with_capacity(taken.len());
-        for one in taken {
-            if let Some(kept) = unsettled.get(&one.sequence) {
-                let (shared, kept) = (Arc::clone(self), Arc::clone(kept));
-                deliveries.push(Box::new(StrictDelivery { shared, kept, attempt: one.attempt, tenure }));
-            }
-        }
-        let next = queue.next_event().map_or(until, |next| next.min(until));
-        (deliveries, Some(next))
-    }
-}
+const FLUSH: Duration = Duration::from_millis(50);
 
 /// See the module.
 pub(super) struct StrictPuller {
@@ -304,22 +186,27 @@ impl Keeper {
         Ok(None)
     }
 
-    /// Keeps the cursor until it is lost or the puller leaves.
+    /// Keeps the cursor until it is lost or the puller leaves. Reading goes on while the cursor is being written.
     async fn hold(&mut self, cursor: Cursor, revision: u64) {
-        let mut held = Held { cursor, revision, written_at: Instant::now() };
+        let mut held = Held { cursor, revision, written_at: Instant::now(), writing: None };
         let mut reading: Option<Reading> = None;
         let mut renew = interval(RENEW);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
         renew.tick().await;
+        // When to write because everything is settled.
+        let mut flush_at: Option<Instant> = None;
         loop {
             let shared = Arc::clone(&self.shared);
             let mut settled = std::pin::pin!(shared.settled.notified());
             settled.as_mut().enable();
+            let is_writing = held.writing.is_some();
             let step = tokio::select! {
                 biased;
                 () = Self::leaving(&shared, &mut self.closed) => Step::Leave,
-                _ = renew.tick() => Step::Write,
-                () = &mut settled => Step::Settled,
+                written = held.written(), if is_writing => Step::Written(written),
+                _ = renew.tick(), if !is_writing => Step::Write,
+                () = at(flush_at), if !is_writing && flush_at.is_some() => Step::Write,
+                () = &mut settled, if flush_at.is_none() => Step::Settled,
                 read = read_ahead(&self.inner, &shared, &mut reading) => Step::Read(read),
             };
             match step {
@@ -329,28 +216,47 @@ impl Keeper {
                     debug!(%reason, consumer = self.key, "cannot read");
                     self.rest(LOOK).await;
                 }
-                Step::Settled => {
-                    tokio::time::sleep_until(held.written_at + FLUSH).await;
-                    if !self.write(&mut held, false).await {
+                Step::Settled => flush_at = Some(held.written_at + FLUSH),
+                Step::Write => {
+                    flush_at = None;
+                    self.write(&mut held, Some(self.holder.clone()));
+                }
+                Step::Written(written) => {
+                    if !self.take_note(&mut held, written).await {
                         return;
                     }
                 }
-                Step::Write | Step::Leave => {
-                    let leaves = matches!(step, Step::Leave) || self.is_leaving();
-                    if !self.write(&mut held, leaves).await || leaves {
-                        return;
+                Step::Leave => {
+                    if held.writing.is_some() {
+                        let written = held.written().await;
+                        self.take_note(&mut held, written).await;
                     }
+                    self.write(&mut held, None);
+                    let (_, outcome) = held.written().await;
+                    if let Err(reason) = outcome {
+                        debug!(%reason, consumer = self.key, "the cursor could not be given back");
+                    }
+                    return;
                 }
             }
         }
     }
 
-    /// Writes how far the consumer has come; `false` if another process moves the cursor now.
-    async fn write(&mut self, held: &mut Held, leaves: bool) -> bool {
+    /// Begins to write how far the consumer has come.
+    fn write(&self, held: &mut Held, holder: Option<String>) {
         held.cursor.done = self.shared.hand.lock().done();
-        held.cursor.holder = (!leaves).then(|| self.holder.clone());
-        let asked_at = Instant::now();
-        match self.cursors.put(&self.key, &held.cursor, held.revision).await {
+        held.cursor.holder = holder;
+        let (cursors, key) = (self.cursors.clone(), self.key.clone());
+        let (cursor, revision) = (held.cursor.clone(), held.revision);
+        held.writing = Some(Box::pin(async move {
+            let asked_at = Instant::now();
+            (asked_at, cursors.put(&key, &cursor, revision).await)
+        }));
+    }
+
+    /// What came of a write; `false` if another process moves the cursor now.
+    async fn take_note(&mut self, held: &mut Held, (asked_at, outcome): Written) -> bool {
+        match outcome {
             Ok(revision) => {
                 held.revision = revision;
                 held.written_at = asked_at;
@@ -367,14 +273,19 @@ impl Keeper {
                 }
                 Err(reason) => debug!(%reason, consumer = self.key, "the cursor cannot be read"),
             },
-            Err(reason) => {
-                debug!(%reason, consumer = self.key, "the cursor cannot be written");
-                if !leaves {
-                    self.rest(LOOK).await;
-                }
-            }
+            Err(reason) => debug!(%reason, consumer = self.key, "the cursor cannot be written"),
         }
         true
+    }
+}
+
+/// When a write was begun, and what came of it.
+type Written = (Instant, Result<u64, BusError>);
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => tokio::time::sleep_until(moment).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -383,12 +294,28 @@ struct Held {
     cursor: Cursor,
     revision: u64,
     written_at: Instant,
+    writing: Option<BoxFuture<'static, Written>>,
+}
+
+impl Held {
+    /// Waits for the write that was begun, if there is one.
+    async fn written(&mut self) -> Written {
+        match &mut self.writing {
+            Some(writing) => {
+                let written = writing.await;
+                self.writing = None;
+                written
+            }
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What a holder does next.
 enum Step {
     Leave,
     Write,
+    Written(Written),
     Settled,
     Read(Result<Vec<StreamMessage>, BusError>),
 }
@@ -410,81 +337,4 @@ async fn read_ahead(
         }
     };
     reader.read(READ_MAX, RENEW).await
-}
-
-/// A delivery; settling it is a matter of this process's memory.
-struct StrictDelivery {
-    shared: Arc<Shared>,
-    kept: Arc<Kept>,
-    attempt: u64,
-    tenure: u64,
-}
-
-impl StrictDelivery {
-    fn settle(&self) {
-        let mut hand = self.shared.hand.lock();
-        if hand.tenure != self.tenure {
-            return;
-        }
-        hand.queue.settle(self.kept.sequence, 0, Instant::now());
-        if hand.unsettled.remove(&self.kept.sequence).is_some() {
-            hand.bytes -= self.kept.size;
-        }
-        let (idle, wake) = (hand.unsettled.is_empty(), hand.queue.has_ready());
-        let low = hand.unsettled.len() == self.shared.spec.max_ack_pending / 2;
-        drop(hand);
-        if idle || low {
-            self.shared.settled.notify_one();
-        }
-        if wake {
-            self.shared.pullable.notify_waiters();
-        }
-    }
-}
-
-#[async_trait]
-impl RawDelivery for StrictDelivery {
-    fn message(&self) -> &Message {
-        &self.kept.message
-    }
-
-    fn sequence(&self) -> u64 {
-        self.kept.sequence
-    }
-
-    fn attempt(&self) -> u64 {
-        self.attempt
-    }
-
-    fn appended_at(&self) -> SystemTime {
-        self.kept.appended_at
-    }
-
-    async fn ack(&self) -> Result<(), BusError> {
-        self.settle();
-        Ok(())
-    }
-
-    async fn nak(&self, delay: Duration) -> Result<(), BusError> {
-        let mut hand = self.shared.hand.lock();
-        if hand.tenure == self.tenure {
-            hand.queue.nak(self.kept.sequence, self.attempt, delay, Instant::now());
-        }
-        drop(hand);
-        self.shared.pullable.notify_waiters();
-        Ok(())
-    }
-
-    async fn in_progress(&self) -> Result<(), BusError> {
-        let mut hand = self.shared.hand.lock();
-        if hand.tenure == self.tenure {
-            hand.queue.extend(self.kept.sequence, self.attempt, Instant::now());
-        }
-        Ok(())
-    }
-
-    async fn term(&self) -> Result<(), BusError> {
-        self.settle();
-        Ok(())
-    }
 }

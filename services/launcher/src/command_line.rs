@@ -368,6 +368,9 @@ pub struct ModelsArguments {
     /// Where the models are kept
     #[arg(long = "data-dir", value_name = "DIR", default_value = "./ulex-data", global = true)]
     pub data_dir: PathBuf,
+    /// Configuration of a cluster: its models are on the NATS servers that it names
+    #[arg(short = 'c', long = "config", value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
 }
 
 /// What can be done with trained models.

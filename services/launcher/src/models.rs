@@ -1,6 +1,7 @@
 //! `ulex models`: which ModelSets a data directory keeps, what they are, and going back to an earlier one.
 //!
-//! Works on the files of the bus while no server has them open; the lock of the directory sees to that. A rollback
+//! With the configuration of a cluster it works on the cluster's bus, beside running processes. Else it
+//! works on the files of the bus while no server has them open; the lock of the directory sees to that. A rollback
 //! moves the live pointer as the registry does, under the lease that moved it last, so a server that starts afterwards
 //! serves the chosen ModelSet. It stays live until a training cycle is due and the gate finds its result not worse.
 
@@ -8,23 +9,28 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use thiserror::Error;
 use ulex_algorithms::model_set::{Manifest, ModelSet, ModelSetError};
-use ulex_domain::Timestamp;
+use ulex_domain::{TenantId, Timestamp};
 use ulex_nats::bus::{Bucket, Objects};
 use ulex_nats::leases::FencingToken;
 use ulex_nats::models::{Advance, Candidate, GateVerdict, LIVE_KEY, LivePointer, advance};
 use ulex_nats::topology::{MODELS, REGISTRY, VERDICTS};
 use ulex_nats::transport::ObjectInfo;
-use ulex_nats::{Bus, BusError};
+use ulex_nats::{Bus, BusError, JetStream};
 use ulex_settings::Settings;
 
 use crate::command_line::{ModelsAction, ModelsArguments};
-use crate::configuration::{Voice, start_logging};
+use crate::configuration::{self, Voice, start_logging};
+use crate::connection::connection_settings;
 use crate::exit::{self, print};
 use crate::parts::{DirectoryLock, StartError, open_bus};
 
+/// How long a command tries to reach the servers.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The metric that a list of ModelSets shows.
 const SHOWN_METRIC: &str = "pipeline.ndcg@10";
 
@@ -59,10 +65,15 @@ enum ModelsError {
 
 /// Runs the command.
 pub fn run(arguments: &ModelsArguments) -> ExitCode {
-    if let Err(code) = start_logging(&Settings::default(), Voice::Command) {
-        return code;
-    }
-    match exit::block_on(act(arguments)) {
+    let settings = match &arguments.config {
+        Some(file) => configuration::read(Some(file), Voice::Command),
+        None => start_logging(&Settings::default(), Voice::Command).map(|()| Settings::default()),
+    };
+    let settings = match settings {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    match exit::block_on(act(arguments, &settings)) {
         Ok(text) => {
             print(&text);
             ExitCode::SUCCESS
@@ -71,8 +82,8 @@ pub fn run(arguments: &ModelsArguments) -> ExitCode {
     }
 }
 
-async fn act(arguments: &ModelsArguments) -> Result<String, ModelsError> {
-    let shelf = Shelf::open(&arguments.data_dir).await?;
+async fn act(arguments: &ModelsArguments, settings: &Settings) -> Result<String, ModelsError> {
+    let shelf = Shelf::open(&arguments.data_dir, settings).await?;
     match &arguments.action {
         ModelsAction::List => Ok(shelf.list()),
         ModelsAction::Show { id } => shelf.show(id).await,
@@ -105,16 +116,26 @@ struct Shelf {
     /// Newest first.
     kept: Vec<Kept>,
     bus: Bus,
-    _lock: DirectoryLock,
+    _lock: Option<DirectoryLock>,
 }
 
 impl Shelf {
-    async fn open(data_dir: &Path) -> Result<Self, ModelsError> {
+    /// Of the cluster that the settings name, else of the directory.
+    async fn open(data_dir: &Path, settings: &Settings) -> Result<Self, ModelsError> {
+        if !settings.nats.urls.is_empty() {
+            let connection =
+                connection_settings(&settings.nats, format!("ulex-models-{}", std::process::id()));
+            let transport = JetStream::connect(&connection, PATIENCE).await?;
+            return Self::on(Bus::new(Arc::new(transport), TenantId::default()), None).await;
+        }
         if !data_dir.is_dir() {
             return Err(ModelsError::NoDirectory(data_dir.to_owned()));
         }
         let lock = DirectoryLock::take(data_dir)?;
-        let bus = open_bus(data_dir)?;
+        Self::on(open_bus(data_dir)?, Some(lock)).await
+    }
+
+    async fn on(bus: Bus, lock: Option<DirectoryLock>) -> Result<Self, ModelsError> {
         let objects = bus.objects(MODELS).await?;
         let registry: Bucket<LivePointer> = bus.bucket(&REGISTRY).await?;
         let verdicts: Bucket<GateVerdict> = bus.bucket(&VERDICTS).await?;

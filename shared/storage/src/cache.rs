@@ -15,6 +15,7 @@ pub use redis::RedisCache;
 
 use crate::StorageError;
 use crate::address::Address;
+use crate::layers::{Deadline, Deadlines, Layered, Metrics};
 
 mod memory;
 #[cfg(feature = "redis")]
@@ -101,13 +102,15 @@ pub struct CacheSettings {
 /// is away is no error: lists are computed until it is there.
 pub async fn open(url: &str, settings: &CacheSettings) -> Result<Arc<dyn CacheStore>, StorageError> {
     let address = Address::parse(url);
-    match address.scheme {
-        "memory" | "sqlite" => Ok(Arc::new(MemoryCache::new(settings.max_bytes))),
+    let (store, backend, label): (Arc<dyn CacheStore>, _, _) = match address.scheme {
+        "memory" | "sqlite" => (Arc::new(MemoryCache::new(settings.max_bytes)), "memory", "cache/memory"),
         "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel" | "rediss+sentinel" => {
-            open_redis(url, settings).await
+            (open_redis(url, settings).await?, "redis", "cache/redis")
         }
-        other => Err(unknown_scheme(other)),
-    }
+        other => return Err(unknown_scheme(other)),
+    };
+    let around = (Metrics { store: label }, Deadline { backend, deadlines: Deadlines::default() });
+    Ok(Arc::new(Layered::new(store, around)))
 }
 
 fn unknown_scheme(scheme: &str) -> StorageError {

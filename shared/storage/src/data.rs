@@ -9,16 +9,22 @@ use ulex_domain::{Change, Event, EventId, Feedback, FeedbackKey, Item, ItemId, T
 
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
-pub use postgres::PostgresStore;
+pub use postgres::{PostgresSettings, PostgresStore};
 #[cfg(feature = "sqlite")]
 pub use sqlite::{SqliteSettings, SqliteStore};
 
+pub(crate) use group::rows_of;
+
 use crate::StorageError;
 use crate::address::Address;
+use crate::layers::{Deadline, Deadlines, Layered, Metrics};
 
+mod group;
 mod memory;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod row_text;
 mod search_text;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -60,7 +66,7 @@ impl From<Event> for Submission {
 pub struct LogPosition {
     /// Which log; another one that is begun anew has another name.
     pub log: SmolStr,
-    /// Where, from 1.
+    /// Where, from 1 and below 2^63; grows from entry to entry, not necessarily by one.
     pub sequence: u64,
 }
 
@@ -257,21 +263,37 @@ fn bare_user(user_id: UserId) -> User {
 /// `table_prefix`.
 ///
 /// `sqlite://path?max_page_count=n` is a file, created with its directory if absent;
-/// `postgres://user:password@host:port/database?sslmode=...&sslrootcert=...&pool_size=n` (also `postgresql://`) a
-/// database of a PostgreSQL server; `memory://` keeps everything in this process and forgets it at the end.
+/// `postgres://user:password@host:port/database?sslmode=...` (also `postgresql://`) a database of a PostgreSQL server, whose
+/// options are those of `PostgresSettings::new`; `memory://` keeps everything in this process and forgets it at the end.
+/// Every call has a deadline, is timed and has a span.
 ///
 /// # Errors
 ///
 /// [`StorageError::UnknownScheme`] if this build has no such backend, else what the backend answers: a file
 /// of a newer version, a damaged file or one of another program is `Rejected`.
 pub async fn open(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
+    open_with(url, table_prefix, Deadlines::default()).await
+}
+
+/// The same with deadlines of one's own.
+///
+/// # Errors
+///
+/// Those of [`open`].
+pub async fn open_with(
+    url: &str,
+    table_prefix: &str,
+    deadlines: Deadlines,
+) -> Result<Arc<dyn DataStore>, StorageError> {
     let address = Address::parse(url);
-    match address.scheme {
-        "memory" => Ok(Arc::new(MemoryStore::new())),
-        "sqlite" => open_sqlite(&address, table_prefix).await,
-        "postgres" | "postgresql" => open_postgres(url, table_prefix).await,
-        other => Err(unknown_scheme(other)),
-    }
+    let (store, backend, label): (Arc<dyn DataStore>, _, _) = match address.scheme {
+        "memory" => (Arc::new(MemoryStore::new()), "memory", "data/memory"),
+        "sqlite" => (open_sqlite(&address, table_prefix).await?, "sqlite", "data/sqlite"),
+        "postgres" | "postgresql" => (open_postgres(url, table_prefix).await?, "postgres", "data/postgres"),
+        other => return Err(unknown_scheme(other)),
+    };
+    let around = (Metrics { store: label }, Deadline { backend, deadlines });
+    Ok(Arc::new(Layered::new(store, around)))
 }
 
 fn unknown_scheme(scheme: &str) -> StorageError {
@@ -291,7 +313,7 @@ async fn open_sqlite(address: &Address<'_>, _prefix: &str) -> Result<Arc<dyn Dat
 
 #[cfg(feature = "postgres")]
 async fn open_postgres(url: &str, table_prefix: &str) -> Result<Arc<dyn DataStore>, StorageError> {
-    Ok(Arc::new(PostgresStore::open(url, table_prefix).await?))
+    Ok(Arc::new(PostgresStore::open(&PostgresSettings::new(url, table_prefix)?).await?))
 }
 
 #[cfg(not(feature = "postgres"))]

@@ -9,5 +9,7 @@ pub mod cache;
 pub mod conformance;
 pub mod data;
 mod error;
+mod layers;
 
 pub use error::StorageError;
+pub use layers::Deadlines;

@@ -14,6 +14,7 @@ pub mod dump;
 mod entities;
 mod feedback;
 mod guarantees;
+mod positions;
 mod reads;
 
 /// Checks every promise that does not need the store to be opened again. Removes what the store holds.
@@ -26,6 +27,7 @@ pub async fn check(store: &Arc<dyn DataStore>) {
     feedback::check(store.as_ref()).await;
     reads::check(store.as_ref()).await;
     guarantees::check(store).await;
+    positions::check(store).await;
     store.purge().await.expect("purge");
 }
 

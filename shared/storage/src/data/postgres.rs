@@ -1,117 +1,83 @@
 //! PostgreSQL: the store of a cluster.
 //!
-//! Any number of processes may use one database; each sees what the others committed. Writes of one process are
-//! committed in groups by one task (`postgres/writer.rs`), writes of several processes take turns. Reads go over a pool of
-//! connections that are driven by the runtime that opened the store (`postgres/pool.rs`). Whatever waits has a deadline; a
-//! server that is away makes calls fail with `Unavailable`, and they work again when it is back.
+//! Any number of processes share the tables. Each has one task that writes (`postgres/writer.rs`), which commits what waits
+//! together and takes turns with those of other processes, and a pool of connections for reads, which wait for nobody.
+//! All connections are driven by the runtime that opened the store. A commit is on the server's disk before it is
+//! answered. A server that is away makes calls fail with `Unavailable`; the store works again when the server does.
+//!
+//! Texts may hold everything but NUL, which PostgreSQL cannot keep: a call with a NUL in an id, a type or a comment is
+//! refused. The key of a feedback row has about 2,600 bytes at most, after compression.
 
-use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::Pool;
-use futures_util::StreamExt as _;
-use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
-use tokio_postgres::Row;
-use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
-use tokio_postgres::types::{ToSql, Type};
 use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
 
-use self::apply::Context;
+pub use self::settings::PostgresSettings;
+
+use self::connections::Connector;
 use self::error::{BACKEND, PostgresError};
-use self::sql::Sql;
-use self::writer::Job;
-use super::search_text::{SearchText, query_words};
-use super::validate::validate;
+use self::migrate::with_prefix;
+use self::read::Readers;
+use self::writer::{Job, Writer};
+use super::search_text::SearchText;
+use super::validate::{refuse_nul, validate};
 use super::{Counts, DataStore, FeedbackRow, Outcome, Submission};
 use crate::StorageError;
 
-mod apply;
+mod connections;
+mod copy;
 mod decode;
 mod error;
+mod known;
 mod migrate;
-mod pool;
-mod sql;
+mod read;
+mod scan;
+mod search;
+mod settings;
+mod statements;
+mod tls;
+mod transaction;
+mod working_set;
 mod writer;
 
-/// Calls that may wait for the writer, and for how long.
+/// Calls that may wait for the writer.
 const QUEUE: usize = 1_024;
-const QUEUE_DEADLINE: Duration = Duration::from_secs(10);
-/// How long an answer to a read may take.
-const READ_WITHIN: Duration = Duration::from_secs(15);
-/// How long opening may take, migrations by another process included.
-const OPEN_WITHIN: Duration = Duration::from_secs(90);
-/// How long a scan waits for its next row.
-const SCAN_PAUSE: Duration = Duration::from_secs(60);
-/// With more rows than this their number is the server's estimate.
-const COUNTED: i64 = 1_000_000;
-/// Items whose words are computed at a time.
-const REINDEX: usize = 1_000;
+/// How long a call waits for a place in the queue.
+const QUEUE_DEADLINE: Duration = Duration::from_secs(30);
 
-type Values<'a> = [&'a (dyn ToSql + Sync)];
-
-/// A [`DataStore`] in a PostgreSQL database. Dropping it finishes what is queued.
+/// A [`DataStore`] in a schema of a PostgreSQL database, version 13 or later. Dropping it finishes what is queued.
 #[derive(Debug)]
 pub struct PostgresStore {
-    pool: Pool,
-    context: Arc<Context>,
     jobs: mpsc::Sender<Job>,
-    feedback_table: String,
+    readers: Readers,
+    prefix: String,
 }
 
 impl PostgresStore {
-    /// Connects and brings the tables up to date. Connections are driven on the runtime that calls this.
+    /// Connects, on the present runtime, and brings the tables up to date.
     ///
     /// # Errors
     ///
-    /// `Rejected` if the URL cannot be used, or the tables are of a later version or of another program;
-    /// `Unavailable` if the server cannot be reached.
-    pub async fn open(url: &str, table_prefix: &str) -> Result<Self, StorageError> {
-        let opening = timeout(OPEN_WITHIN, Self::opened(url, table_prefix)).await;
-        opening
-            .unwrap_or(Err(PostgresError::Late))
-            .map_err(|error| error.while_trying_to("open the database"))
+    /// `Unavailable` if the server does not answer within the time to connect; `Rejected` if it does not let us in or the
+    /// tables are of a later version or of another program.
+    pub async fn open(settings: &PostgresSettings) -> Result<Self, StorageError> {
+        Self::connect(settings).await.map_err(|error| error.while_trying_to("open the store"))
     }
 
-    async fn opened(url: &str, prefix: &str) -> Result<Self, PostgresError> {
-        let pool = pool::open(url)?;
-        let mut client = pool.get().await?;
-        migrate::migrate(&mut client, prefix).await?;
-        let sql = Sql::new(prefix);
-        let columns = client.query_opt(&sql.search_columns, &[]).await?;
-        let columns: Vec<String> =
-            columns.and_then(|row| serde_json::from_str(row.get::<_, &str>(0)).ok()).unwrap_or_default();
+    async fn connect(settings: &PostgresSettings) -> Result<Self, PostgresError> {
+        let connector = Connector::new(settings)?;
+        let prefix = settings.table_prefix.clone();
+        let mut client = connector.connect("-c lock_timeout=0").await?;
+        migrate::migrate(&mut client, &prefix).await?;
         drop(client);
-        let search = Mutex::new(SearchText::of_columns(&columns));
-        let context = Arc::new(Context { sql, search, types: Mutex::new(HashSet::new()) });
+        let readers = Readers::new(connector.pool(settings.pool_size)?, &prefix);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(writer::run(pool.clone(), Arc::clone(&context), lock_of(prefix), queue));
-        let feedback_table = format!("\"{}feedback\"", prefix.replace('"', "\"\""));
-        Ok(Self { pool, context, jobs, feedback_table })
-    }
-
-    async fn query(&self, sql: &str, values: &Values<'_>) -> Result<Vec<Row>, PostgresError> {
-        let reading = async {
-            let client = self.pool.get().await?;
-            let statement = client.prepare_cached(sql).await?;
-            Ok(client.query(&statement, values).await?)
-        };
-        timeout(READ_WITHIN, reading).await.unwrap_or(Err(PostgresError::Late))
-    }
-
-    async fn read<T>(
-        &self,
-        action: &'static str,
-        sql: &str,
-        values: &Values<'_>,
-        decode: impl Fn(&Row) -> Result<T, PostgresError>,
-    ) -> Result<Vec<T>, StorageError> {
-        let rows = self.query(sql, values).await;
-        rows.and_then(|rows| rows.iter().map(decode).collect()).map_err(|error| error.while_trying_to(action))
+        let runtime = connector.runtime().clone();
+        runtime.spawn(Writer::new(connector, &prefix).run(queue));
+        Ok(Self { jobs, readers, prefix })
     }
 
     async fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, PostgresError> {
@@ -123,107 +89,40 @@ impl PostgresStore {
         }
     }
 
-    async fn scan(
-        &self,
-        batch: usize,
-        visit: &mut (dyn for<'a> FnMut(&'a [FeedbackRow<'a>]) -> bool + Send),
-    ) -> Result<(), PostgresError> {
-        const TYPES: [Type; 6] = [Type::TEXT, Type::TEXT, Type::TEXT, Type::FLOAT8, Type::INT8, Type::INT8];
-        let client = self.pool.get().await?;
-        let asked = timeout(READ_WITHIN, client.copy_out(self.context.sql.scan.as_str())).await;
-        let stream = asked.map_err(|_late| PostgresError::Late)??;
-        let mut rows = std::pin::pin!(BinaryCopyOutStream::new(stream, &TYPES));
-        let mut kept: Vec<BinaryCopyOutRow> = Vec::with_capacity(batch);
-        loop {
-            let next = timeout(SCAN_PAUSE, rows.next()).await.map_err(|_late| PostgresError::Late)?;
-            let is_last = next.is_none();
-            kept.extend(next.transpose()?);
-            if kept.len() == batch.max(1) || (is_last && !kept.is_empty()) {
-                let borrowed = kept.iter().map(borrow).collect::<Result<Vec<_>, _>>()?;
-                if !visit(&borrowed) {
-                    // The rest of the answer is not worth reading: the connection goes.
-                    drop(deadpool_postgres::Object::take(client));
-                    return Ok(());
-                }
-                drop(borrowed);
-                kept.clear();
-            }
-            if is_last {
-                return Ok(());
-            }
+    async fn remove_everything(&self) -> Result<(), PostgresError> {
+        let client = connections::from_pool(self.readers.pool()).await?;
+        let lock = statements::LOCK_SQL.replace("{lock}", &migrate::LOCK.to_string());
+        let sql = format!(
+            r#"BEGIN; SET LOCAL statement_timeout = '10min'; {lock};
+               TRUNCATE "{{p}}users", "{{p}}items", "{{p}}types", "{{p}}feedback", "{{p}}ledger", "{{p}}positions";
+               DELETE FROM "{{p}}meta" WHERE key = 'last_writer'; COMMIT"#
+        );
+        let removed = client.batch_execute(&with_prefix(&sql, &self.prefix)).await;
+        if removed.is_err() {
+            // Perhaps in the middle of a transaction.
+            drop(deadpool_postgres::Object::take(client));
         }
-    }
-
-    async fn reindex(&self, columns: &[String]) -> Result<(), PostgresError> {
-        let wanted = SearchText::of_columns(columns);
-        if *self.context.search.lock() == wanted {
-            return Ok(());
-        }
-        let names = serde_json::Value::from(wanted.names()).to_string();
-        *self.context.search.lock() = wanted;
-        let mut from = 0_i64;
-        loop {
-            let rows = self.query(&self.context.sql.items_by_arrival, &[&from, &(REINDEX as i64)]).await?;
-            let Some(last) = rows.last() else { break };
-            from = last.try_get::<_, i64>(6)? + 1;
-            let items = rows.iter().map(decode::item).collect::<Result<Vec<_>, _>>()?;
-            let ids: Vec<&str> = items.iter().map(|item| item.item_id.as_str()).collect();
-            let words: Vec<Option<String>> = items.iter().map(|item| self.context.words(item)).collect();
-            self.query(&self.context.sql.set_words, &[&ids, &words]).await?;
-        }
-        self.query(&self.context.sql.set_search_columns, &[&names]).await?;
-        Ok(())
-    }
-
-    async fn counted(&self) -> Result<Counts, PostgresError> {
-        let one = async |sql: &str, values: &Values<'_>| -> Result<u64, PostgresError> {
-            let rows = self.query(sql, values).await?;
-            let number: i64 = rows
-                .first()
-                .map_or(Ok(0), |row| row.try_get::<_, Option<i64>>(0).map(Option::unwrap_or_default))?;
-            Ok(u64::try_from(number).unwrap_or_default())
-        };
-        let sql = &self.context.sql;
-        let estimate = one(&sql.estimate, &[&self.feedback_table]).await?;
-        let feedback =
-            if estimate > COUNTED.unsigned_abs() { estimate } else { one(&sql.count_feedback, &[]).await? };
-        Ok(Counts {
-            users: one(&sql.count_users, &[]).await?,
-            items: one(&sql.count_items, &[]).await?,
-            feedback,
-        })
+        Ok(removed?)
     }
 }
 
-/// The lock that writers of these tables take turns by.
-fn lock_of(prefix: &str) -> i64 {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    prefix.bytes().fold(0xcbf2_9ce4_8422_2325, step).cast_signed()
+fn texts<'ids, Id>(ids: &'ids [Id], text: impl Fn(&'ids Id) -> &'ids str) -> Vec<&'ids str> {
+    let mut texts: Vec<_> = ids.iter().map(text).filter(|text| can_exist(text)).collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts
 }
 
-fn borrow(row: &BinaryCopyOutRow) -> Result<FeedbackRow<'_>, PostgresError> {
-    Ok(FeedbackRow {
-        feedback_type: row.try_get(0)?,
-        user_id: row.try_get(1)?,
-        item_id: row.try_get(2)?,
-        value: row.try_get(3)?,
-        timestamp: Timestamp::from_nanos(row.try_get(4)?),
-        updated: Timestamp::from_nanos(row.try_get(5)?),
-    })
-}
-
-fn limit_of(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
-}
-
-fn until_of(until: Option<Timestamp>) -> i64 {
-    until.map_or(i64::MAX, Timestamp::as_nanos)
+/// What holds a NUL was never stored, and cannot be asked for.
+fn can_exist(text: &str) -> bool {
+    !text.contains('\0')
 }
 
 #[async_trait]
 impl DataStore for PostgresStore {
     async fn apply(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, StorageError> {
         validate(BACKEND, &submissions)?;
+        refuse_nul(BACKEND, &submissions)?;
         if submissions.is_empty() {
             return Ok(Vec::new());
         }
@@ -231,58 +130,56 @@ impl DataStore for PostgresStore {
     }
 
     async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError> {
-        let sql = &self.context.sql.applied_until;
-        let decode = |row: &Row| Ok(row.try_get::<_, i64>(0)?.cast_unsigned());
-        Ok(self.read("read how far a log was applied", sql, &[&log], decode).await?.pop())
+        let read = self.readers.applied_until(log).await;
+        read.map_err(|error| error.while_trying_to("read how far a log was applied"))
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError> {
-        Ok(self.read("read a user", &self.context.sql.user, &[&id.as_str()], decode::user).await?.pop())
+        let read = self.readers.users(&texts(std::slice::from_ref(id), UserId::as_str)).await;
+        read.map(|mut users| users.pop()).map_err(|error| error.while_trying_to("read a user"))
     }
 
     async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, StorageError> {
-        let ids: Vec<&str> = ids.iter().map(UserId::as_str).collect();
-        self.read("read users", &self.context.sql.users, &[&ids], decode::user).await
+        let read = self.readers.users(&texts(ids, UserId::as_str)).await;
+        read.map_err(|error| error.while_trying_to("read users"))
     }
 
     async fn list_users(&self, from: Option<&UserId>, limit: usize) -> Result<Vec<User>, StorageError> {
-        let from = from.map_or("", UserId::as_str);
-        let values: &Values<'_> = &[&from, &limit_of(limit)];
-        self.read("list users", &self.context.sql.list_users, values, decode::user).await
+        let from = start(from.map_or("", UserId::as_str));
+        let read = self.readers.list_users(&from, limit).await;
+        read.map_err(|error| error.while_trying_to("list users"))
     }
 
     async fn item(&self, id: &ItemId) -> Result<Option<Item>, StorageError> {
-        Ok(self.read("read an item", &self.context.sql.item, &[&id.as_str()], decode::item).await?.pop())
+        let read = self.readers.items(&texts(std::slice::from_ref(id), ItemId::as_str)).await;
+        read.map(|mut items| items.pop()).map_err(|error| error.while_trying_to("read an item"))
     }
 
     async fn items(&self, ids: &[ItemId]) -> Result<Vec<Item>, StorageError> {
-        let ids: Vec<&str> = ids.iter().map(ItemId::as_str).collect();
-        self.read("read items", &self.context.sql.items, &[&ids], decode::item).await
+        let read = self.readers.items(&texts(ids, ItemId::as_str)).await;
+        read.map_err(|error| error.while_trying_to("read items"))
     }
 
     async fn list_items(&self, from: Option<&ItemId>, limit: usize) -> Result<Vec<Item>, StorageError> {
-        let from = from.map_or("", ItemId::as_str);
-        let values: &Values<'_> = &[&from, &limit_of(limit)];
-        self.read("list items", &self.context.sql.list_items, values, decode::item).await
+        let from = start(from.map_or("", ItemId::as_str));
+        let read = self.readers.list_items(&from, limit).await;
+        read.map_err(|error| error.while_trying_to("list items"))
     }
 
     async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError> {
-        let decode = |row: &Row| Ok((row.try_get::<_, i64>(6)?.cast_unsigned(), decode::item(row)?));
-        let from = i64::try_from(from).unwrap_or(i64::MAX);
-        self.read("list items", &self.context.sql.items_by_arrival, &[&from, &limit_of(limit)], decode).await
+        let read = self.readers.items_by_arrival(from, limit).await;
+        read.map_err(|error| error.while_trying_to("list items"))
     }
 
     async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError> {
-        let wanted = query_words(query);
-        if wanted.is_empty() || self.context.search.lock().is_empty() {
-            return Ok(Vec::new());
-        }
-        let decode = |row: &Row| Ok((decode::item(row)?, row.try_get::<_, i64>(7)? as f64));
-        self.read("search items", &self.context.sql.search, &[&wanted, &limit_of(limit)], decode).await
+        let read = self.readers.search(query, limit).await;
+        read.map_err(|error| error.while_trying_to("search items"))
     }
 
     async fn set_search_columns(&self, columns: &[String]) -> Result<(), StorageError> {
-        self.reindex(columns).await.map_err(|error| error.while_trying_to("index items"))
+        let text = SearchText::of_columns(columns);
+        let built = search::define(self.readers.pool(), &self.prefix, &text).await;
+        built.map_err(|error| error.while_trying_to("build the search index"))
     }
 
     async fn user_feedback(
@@ -290,7 +187,8 @@ impl DataStore for PostgresStore {
         id: &UserId,
         until: Option<Timestamp>,
     ) -> Result<Vec<Feedback>, StorageError> {
-        let mut rows = self.users_feedback(std::slice::from_ref(id), until).await?;
+        let read = self.readers.users_feedback(&texts(std::slice::from_ref(id), UserId::as_str), until).await;
+        let mut rows = read.map_err(|error| error.while_trying_to("read the feedback of a user"))?;
         rows.sort_unstable_by(|one, other| {
             (&one.feedback_type, &one.item_id).cmp(&(&other.feedback_type, &other.item_id))
         });
@@ -302,11 +200,8 @@ impl DataStore for PostgresStore {
         ids: &[UserId],
         until: Option<Timestamp>,
     ) -> Result<Vec<Feedback>, StorageError> {
-        let mut ids: Vec<&str> = ids.iter().map(UserId::as_str).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        let values: &Values<'_> = &[&ids, &until_of(until)];
-        self.read("read feedback of users", &self.context.sql.user_feedback, values, decode::feedback).await
+        let read = self.readers.users_feedback(&texts(ids, UserId::as_str), until).await;
+        read.map_err(|error| error.while_trying_to("read the feedback of users"))
     }
 
     async fn item_feedback(
@@ -314,13 +209,19 @@ impl DataStore for PostgresStore {
         id: &ItemId,
         until: Option<Timestamp>,
     ) -> Result<Vec<Feedback>, StorageError> {
-        let values: &Values<'_> = &[&id.as_str(), &until_of(until)];
-        self.read("read feedback of an item", &self.context.sql.item_feedback, values, decode::feedback).await
+        if !can_exist(id.as_str()) {
+            return Ok(Vec::new());
+        }
+        let read = self.readers.item_feedback(id.as_str(), until).await;
+        read.map_err(|error| error.while_trying_to("read the feedback of an item"))
     }
 
     async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>, StorageError> {
-        let values: &Values<'_> = &[&user.as_str(), &item.as_str()];
-        self.read("read feedback of a pair", &self.context.sql.pair_feedback, values, decode::feedback).await
+        if !can_exist(user.as_str()) || !can_exist(item.as_str()) {
+            return Ok(Vec::new());
+        }
+        let read = self.readers.pair_feedback(user.as_str(), item.as_str()).await;
+        read.map_err(|error| error.while_trying_to("read the feedback of a pair"))
     }
 
     async fn list_feedback(
@@ -330,21 +231,16 @@ impl DataStore for PostgresStore {
         feedback_type: Option<&SmolStr>,
         until: Option<Timestamp>,
     ) -> Result<Vec<Feedback>, StorageError> {
-        let (first, user, item) = from.map_or(("", "", ""), |key| {
-            (key.feedback_type.as_str(), key.user_id.as_str(), key.item_id.as_str())
-        });
-        let (until, limit) = (until_of(until), limit_of(limit));
-        let sql = &self.context.sql;
-        match feedback_type {
-            None => {
-                let values: &Values<'_> = &[&first, &user, &item, &until, &limit];
-                self.read("list feedback", &sql.list_feedback, values, decode::feedback).await
-            }
-            Some(name) => {
-                let values: &Values<'_> = &[&first, &user, &item, &until, &limit, &name.as_str()];
-                self.read("list feedback", &sql.list_feedback_of_type, values, decode::feedback).await
-            }
+        if feedback_type.is_some_and(|name| !can_exist(name)) {
+            return Ok(Vec::new());
         }
+        let from = from.map(|from| FeedbackKey {
+            feedback_type: SmolStr::new(start(&from.feedback_type)),
+            user_id: UserId::new(start(from.user_id.as_str())),
+            item_id: ItemId::new(start(from.item_id.as_str())),
+        });
+        let read = self.readers.list_feedback(from.as_ref(), limit, feedback_type, until).await;
+        read.map_err(|error| error.while_trying_to("list feedback"))
     }
 
     async fn scan_feedback(
@@ -352,27 +248,26 @@ impl DataStore for PostgresStore {
         batch: usize,
         visit: &mut (dyn for<'a> FnMut(&'a [FeedbackRow<'a>]) -> bool + Send),
     ) -> Result<(), StorageError> {
-        self.scan(batch, visit).await.map_err(|error| error.while_trying_to("read all feedback"))
+        let scanned = scan::scan(self.readers.pool(), &self.prefix, batch.max(1), visit).await;
+        scanned.map_err(|error| error.while_trying_to("scan the feedback"))
     }
 
+    /// Estimates of the server for tables of more than a million rows.
     async fn counts(&self) -> Result<Counts, StorageError> {
-        self.counted().await.map_err(|error| error.while_trying_to("count rows"))
+        self.readers.counts().await.map_err(|error| error.while_trying_to("count rows"))
     }
 
     async fn ping(&self) -> Result<(), StorageError> {
-        let decode = |row: &Row| Ok(row.try_get::<_, bool>(0)?);
-        match self.read("write", &self.context.sql.ping, &[], decode).await?.first() {
-            Some(false) => Ok(()),
-            Some(true) | None => Err(StorageError::Unavailable {
-                backend: BACKEND,
-                action: "write",
-                source: "the server is read-only".into(),
-            }),
-        }
+        self.readers.ping().await.map_err(|error| error.while_trying_to("reach the server"))
     }
 
     async fn purge(&self) -> Result<(), StorageError> {
-        let purged = self.query(&self.context.sql.purge, &[]).await;
-        purged.map(drop).map_err(|error| error.while_trying_to("remove everything"))
+        self.remove_everything().await.map_err(|error| error.while_trying_to("remove everything"))
     }
+}
+
+/// Where a list begins that is asked to begin at `from`: the first text without a NUL that is not before it.
+fn start(from: &str) -> String {
+    // NUL comes before everything, so what follows it cannot make a difference to texts that have none.
+    from.split_once('\0').map_or_else(|| from.to_owned(), |(before, _after)| format!("{before}\u{1}"))
 }

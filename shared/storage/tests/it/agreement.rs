@@ -116,7 +116,7 @@ fn submission() -> impl Strategy<Value = Submission> {
 }
 
 /// A few calls of a few events each.
-pub fn calls() -> impl Strategy<Value = Vec<Vec<Submission>>> {
+fn calls() -> impl Strategy<Value = Vec<Vec<Submission>>> {
     vec(vec(submission(), 1..6), 1..12)
 }
 
@@ -127,7 +127,7 @@ async fn compare_sqlite(calls: Vec<Vec<Submission>>, page: NonZeroUsize, recent_
 }
 
 /// Applies the calls to an empty store and to the reference, and compares all that can be seen.
-pub async fn compare(store: &dyn DataStore, calls: Vec<Vec<Submission>>, page: NonZeroUsize) {
+async fn compare(store: &dyn DataStore, calls: Vec<Vec<Submission>>, page: NonZeroUsize) {
     let memory = MemoryStore::new();
     for call in calls {
         let outcomes = store.apply(call.clone()).await.unwrap();
@@ -144,6 +144,9 @@ pub async fn compare(store: &dyn DataStore, calls: Vec<Vec<Submission>>, page: N
         let rows = store.item_feedback(&item.item_id, None).await.unwrap();
         assert_eq!(rows, memory.item_feedback(&item.item_id, None).await.unwrap());
     }
+    for log in ["log 0", "log 1"] {
+        assert_eq!(store.applied_until(log).await.unwrap(), memory.applied_until(log).await.unwrap());
+    }
     assert_eq!(store.counts().await.unwrap(), memory.counts().await.unwrap());
 }
 
@@ -158,5 +161,28 @@ proptest! {
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(compare_sqlite(calls, NonZeroUsize::new(page).unwrap(), recent_rows));
+    }
+}
+
+#[cfg(feature = "postgres")]
+mod on_postgres {
+    use super::*;
+    use crate::postgres::Schema;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 100, ..ProptestConfig::default() })]
+
+        #[test]
+        #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
+        fn postgres_and_memory_agree_on_every_outcome_and_every_row(calls in calls(), page in 1_usize..9) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let schema = Schema::create().await;
+                let store = data::open(&schema.url(""), "").await.unwrap();
+                compare(store.as_ref(), calls, NonZeroUsize::new(page).unwrap()).await;
+                drop(store);
+                schema.remove().await;
+            });
+        }
     }
 }

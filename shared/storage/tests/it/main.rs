@@ -6,5 +6,5 @@ mod agreement;
 mod cache;
 mod data;
 #[cfg(feature = "postgres")]
-mod on_postgres;
+mod postgres;
 mod sqlite_files;

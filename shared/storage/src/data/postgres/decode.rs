@@ -1,4 +1,4 @@
-//! Rows of the tables as nouns of the domain, and the other way round.
+//! From rows to what they stand for.
 
 use serde_json::Value;
 use smol_str::SmolStr;
@@ -7,60 +7,58 @@ use ulex_domain::{Feedback, Item, ItemId, Timestamp, User, UserId};
 
 use super::error::PostgresError;
 
-type Result<T> = std::result::Result<T, PostgresError>;
+type Fallible<T> = Result<T, PostgresError>;
 
-fn text(row: &Row, column: usize) -> Result<&str> {
-    Ok(row.try_get::<_, Option<&str>>(column)?.unwrap_or_default())
+/// `user_id, labels, comment`.
+pub(super) fn user(row: &Row) -> Fallible<User> {
+    Ok(User {
+        user_id: UserId::new(row.try_get::<_, &str>(0)?),
+        labels: json(row, 1)?,
+        comment: text(row, 2)?,
+    })
 }
 
-fn json(row: &Row, column: usize) -> Result<Value> {
-    let text = text(row, column)?;
-    // What is there was written as JSON; whatever else somebody put there is not ours to lose.
-    Ok(if text.is_empty() { Value::Null } else { serde_json::from_str(text).unwrap_or(Value::Null) })
-}
-
-fn time(row: &Row, column: usize) -> Result<Timestamp> {
-    Ok(Timestamp::from_nanos(row.try_get(column)?))
-}
-
-/// Columns `id, labels, comment`.
-pub(super) fn user(row: &Row) -> Result<User> {
-    Ok(User { user_id: UserId::new(text(row, 0)?), labels: json(row, 1)?, comment: text(row, 2)?.to_owned() })
-}
-
-/// Columns `id, is_hidden, categories, time, labels, comment`.
-pub(super) fn item(row: &Row) -> Result<Item> {
-    let categories = text(row, 2)?;
+/// `item_id, is_hidden, categories, time, labels, comment`.
+pub(super) fn item(row: &Row) -> Fallible<Item> {
+    let categories: Option<&str> = row.try_get(2)?;
+    let categories = categories.map(serde_json::from_str).transpose();
     Ok(Item {
-        item_id: ItemId::new(text(row, 0)?),
+        item_id: ItemId::new(row.try_get::<_, &str>(0)?),
         is_hidden: row.try_get(1)?,
-        categories: if categories.is_empty() { None } else { serde_json::from_str(categories).ok() },
-        timestamp: time(row, 3)?,
+        categories: categories
+            .map_err(|_broken| PostgresError::Protocol("categories that are no list of texts"))?,
+        timestamp: Timestamp::from_nanos(row.try_get(3)?),
         labels: json(row, 4)?,
-        comment: text(row, 5)?.to_owned(),
+        comment: text(row, 5)?,
     })
 }
 
-/// Columns `type, user, item, value, time, updated, labels, comment`.
-pub(super) fn feedback(row: &Row) -> Result<Feedback> {
+/// How the categories of an item are stored.
+pub(super) fn categories_text(item: &Item) -> Option<String> {
+    let text = |categories| serde_json::to_string(categories).expect("a list of texts is always JSON");
+    item.categories.as_ref().map(text)
+}
+
+/// `feedback_type, user_id, item_id, value, time, updated, labels, comment`.
+pub(super) fn feedback(row: &Row) -> Fallible<Feedback> {
     Ok(Feedback {
-        feedback_type: SmolStr::new(text(row, 0)?),
-        user_id: UserId::new(text(row, 1)?),
-        item_id: ItemId::new(text(row, 2)?),
+        feedback_type: SmolStr::new(row.try_get::<_, &str>(0)?),
+        user_id: UserId::new(row.try_get::<_, &str>(1)?),
+        item_id: ItemId::new(row.try_get::<_, &str>(2)?),
         value: row.try_get(3)?,
-        timestamp: time(row, 4)?,
-        updated: time(row, 5)?,
+        timestamp: Timestamp::from_nanos(row.try_get(4)?),
+        updated: Timestamp::from_nanos(row.try_get(5)?),
         labels: json(row, 6)?,
-        comment: text(row, 7)?.to_owned(),
+        comment: text(row, 7)?,
     })
 }
 
-/// JSON as it is stored: `None` is null.
-pub(super) fn json_text(value: &Value) -> Option<String> {
-    (!value.is_null()).then(|| value.to_string())
+fn json(row: &Row, column: usize) -> Fallible<Value> {
+    let text: Option<&str> = row.try_get(column)?;
+    let value = text.map(serde_json::from_str).transpose();
+    Ok(value.map_err(|_broken| PostgresError::Protocol("labels that are no JSON"))?.unwrap_or_default())
 }
 
-/// Text as it is stored: `None` is empty.
-pub(super) fn filled(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
+fn text(row: &Row, column: usize) -> Fallible<String> {
+    Ok(row.try_get::<_, Option<String>>(column)?.unwrap_or_default())
 }

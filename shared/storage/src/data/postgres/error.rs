@@ -1,6 +1,5 @@
 //! Which failures of PostgreSQL may pass by themselves.
 
-use deadpool_postgres::PoolError;
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
@@ -12,40 +11,48 @@ pub(super) const BACKEND: &str = "postgres";
 /// Anything that goes wrong in here.
 #[derive(Debug, Error)]
 pub(super) enum PostgresError {
-    /// With what the server says; the driver's own text leaves that out.
     #[error("{}", described(.0))]
     Driver(#[from] tokio_postgres::Error),
-    #[error("no connection: {0}")]
-    Pool(#[from] PoolError),
-    #[error("the URL of the database: {0}")]
-    Url(String),
     #[error("{0}")]
-    Tls(String),
-    #[error("the database was not done in time")]
-    Late,
-    #[error("not committed, with others in one transaction: {0}")]
+    Address(String),
+    #[error(
+        "the tables were made by a later version (schema {found}; this version knows up to {known}): \
+         use that version, or restore a dump into another schema or under another prefix"
+    )]
+    Newer { found: i64, known: i64 },
+    #[error(
+        "there already is a table named {table:?} that this program did not make, such as one of Gorse: \
+         choose another schema, database or table prefix and import a dump"
+    )]
+    Foreign { table: String },
+    #[error("the server did not answer within {0:?}")]
+    Deadline(std::time::Duration),
+    #[error("all {0} connections were busy for too long")]
+    Busy(usize),
+    #[error("the connection was lost while it was committed; whether it was is not known")]
+    Unknown,
+    #[error("the server accepts no writes: it is a replica or read-only")]
+    ReadOnly,
+    /// The call itself may be as good as any.
+    #[error("the transaction it was part of failed: {0}")]
     Group(String),
-    #[error("the store was closed")]
+    #[error("the store was closed or its task has died; see the log")]
     Closed,
     #[error("the store did not get to it in time")]
     Overloaded,
-    #[error(
-        "the tables were made by a later version (schema {found}; this version knows up to {known}): use that version"
-    )]
-    Newer { found: i64, known: i64 },
-    #[error("the table {table:?} was not made by this program: choose another table prefix or database")]
-    Foreign { table: String },
-    #[error("PostgreSQL cannot keep the character NUL, which is in {0}")]
-    Nul(&'static str),
+    #[error("the server sent something unexpected: {0}")]
+    Protocol(&'static str),
 }
 
+/// The driver's own message of a server's error is only "db error".
 fn described(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(said) => format!("{} ({})", said.message(), said.code().code()),
-        None => match std::error::Error::source(error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        },
+    match (error.as_db_error(), std::error::Error::source(error)) {
+        (Some(server), _) => {
+            let detail = server.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            format!("{}{detail} [{}]", server.message(), server.code().code())
+        }
+        (None, Some(cause)) => format!("{error}: {cause}"),
+        (None, None) => error.to_string(),
     }
 }
 
@@ -59,45 +66,64 @@ impl PostgresError {
         }
     }
 
-    /// Whether the same call may succeed later.
-    pub fn is_transient(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
-            Self::Driver(error) => error.code().is_none_or(passes),
-            Self::Pool(PoolError::Backend(error)) => error.code().is_none_or(passes),
-            Self::Pool(_) | Self::Late | Self::Group(_) | Self::Closed | Self::Overloaded => true,
-            Self::Url(_) | Self::Tls(_) | Self::Newer { .. } | Self::Foreign { .. } | Self::Nul(_) => false,
+            Self::Driver(error) => error.code().map_or_else(|| !is_our_fault(error), passes),
+            Self::Address(_) | Self::Newer { .. } | Self::Foreign { .. } | Self::Protocol(_) => false,
+            Self::Deadline(_)
+            | Self::Busy(_)
+            | Self::Unknown
+            | Self::Group(_)
+            | Self::ReadOnly
+            | Self::Closed
+            | Self::Overloaded => true,
         }
     }
 
-    /// Whether trying again at once is likely to help.
-    pub fn is_worth_a_retry(&self) -> bool {
-        match self {
-            Self::Driver(error) => error.code().is_none_or(|code| {
-                [
-                    SqlState::T_R_SERIALIZATION_FAILURE,
-                    SqlState::T_R_DEADLOCK_DETECTED,
-                    SqlState::ADMIN_SHUTDOWN,
-                    SqlState::CRASH_SHUTDOWN,
-                ]
-                .contains(code)
-            }),
-            Self::Pool(_) => true,
-            Self::Url(_)
-            | Self::Tls(_)
-            | Self::Late
-            | Self::Group(_)
-            | Self::Closed
-            | Self::Overloaded
-            | Self::Newer { .. }
-            | Self::Foreign { .. }
-            | Self::Nul(_) => false,
+    /// The connection is of no use any more; another one may be.
+    pub fn is_lost_connection(&self) -> bool {
+        let Self::Driver(error) = self else { return false };
+        match error.code() {
+            None => error.is_closed() || error.source_is_io(),
+            Some(code) => code.code().starts_with("57P"),
         }
+    }
+
+    /// The transaction may succeed if it is simply repeated.
+    pub fn is_worth_repeating(&self) -> bool {
+        let Self::Driver(error) = self else { return false };
+        self.is_lost_connection()
+            || error.code().is_some_and(|code| {
+                *code == SqlState::T_R_SERIALIZATION_FAILURE
+                    || *code == SqlState::T_R_DEADLOCK_DETECTED
+                    || *code == SqlState::UNIQUE_VIOLATION
+            })
     }
 }
 
-/// Connection, resources, shutdown, rollback and lock failures get better without anybody changing the call.
+/// Says whether the system below failed.
+trait SourceIsIo {
+    fn source_is_io(&self) -> bool;
+}
+
+impl SourceIsIo for tokio_postgres::Error {
+    fn source_is_io(&self) -> bool {
+        std::error::Error::source(self).is_some_and(|cause| cause.is::<std::io::Error>())
+    }
+}
+
+/// A value that cannot be sent, or settings that make no sense: neither gets better.
+fn is_our_fault(error: &tokio_postgres::Error) -> bool {
+    let message = error.to_string();
+    let ours =
+        ["error serializing", "error deserializing", "invalid configuration", "invalid connection string"];
+    ours.iter().any(|start| message.starts_with(start))
+}
+
+/// Server restarts, failover, full disks and resource limits pass without anybody changing the call. Codes of
+/// class 28 and 3D (wrong password, no such database) do not.
 fn passes(code: &SqlState) -> bool {
-    let class = code.code().get(..2).unwrap_or_default();
-    matches!(class, "08" | "40" | "53" | "55" | "57" | "58" | "XX")
-        || *code == SqlState::READ_ONLY_SQL_TRANSACTION
+    let code = code.code();
+    ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))
+        || ["55P03", "25006", "23505", "25P03"].contains(&code)
 }

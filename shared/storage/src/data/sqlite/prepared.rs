@@ -4,6 +4,8 @@ use serde_json::Value;
 use ulex_domain::Event;
 
 use crate::data::Submission;
+use crate::data::group::rows_of;
+use crate::data::row_text::json_text;
 
 /// The submissions of one call.
 #[derive(Debug)]
@@ -23,9 +25,8 @@ pub(super) struct Prepared {
 
 impl Call {
     pub fn new(submissions: Vec<Submission>) -> Self {
-        let submissions: Vec<_> = submissions.into_iter().map(Prepared::new).collect();
-        let rows = submissions.iter().map(|prepared| rows_of(&prepared.submission.event)).sum();
-        Self { submissions, rows }
+        let rows = rows_of(&submissions);
+        Self { submissions: submissions.into_iter().map(Prepared::new).collect(), rows }
     }
 }
 
@@ -51,30 +52,6 @@ impl Prepared {
     }
 }
 
-fn rows_of(event: &Event) -> usize {
-    match event {
-        Event::PutUsers { users } => users.len().max(1),
-        Event::PutItems { items } => items.len().max(1),
-        Event::PutFeedback { rows, .. } => rows.len().max(1),
-        Event::PatchUser { .. }
-        | Event::DeleteUser { .. }
-        | Event::PatchItem { .. }
-        | Event::SetCategory { .. }
-        | Event::DeleteItem { .. }
-        | Event::DeleteFeedback { .. } => 1,
-    }
-}
-
-/// JSON as it is stored: `None` is null.
-pub(super) fn json_text(value: &Value) -> Option<String> {
-    (!value.is_null()).then(|| value.to_string())
-}
-
 fn texts<'row>(labels: impl Iterator<Item = &'row Value> + Clone) -> Vec<Option<String>> {
     if labels.clone().all(Value::is_null) { Vec::new() } else { labels.map(json_text).collect() }
-}
-
-/// Text as it is stored: `None` is empty.
-pub(super) fn filled(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
 }

@@ -15,12 +15,9 @@ use super::checkpoint::Checkpoints;
 use super::error::SqliteError;
 use super::prepared::Call;
 use super::tables::Tables;
+use crate::data::group::gather;
 use crate::data::search_text::SearchText;
 use crate::data::{Outcome, Submission};
-
-/// A group is closed when it has this many rows or calls: some tens of milliseconds of work.
-const GROUP_ROWS: usize = 20_000;
-const GROUP_CALLS: usize = 1_024;
 
 /// What became of a call, and the call itself: to drop a thousand rows is the caller's work, not the writer's.
 pub(super) type Applied = (Result<Vec<Outcome>, SqliteError>, Call);
@@ -31,6 +28,14 @@ pub(super) enum Job {
     SetSearch { text: SearchText, reply: oneshot::Sender<Result<(), SqliteError>> },
     Purge { reply: oneshot::Sender<Result<(), SqliteError>> },
     Ping { reply: oneshot::Sender<Result<(), SqliteError>> },
+}
+
+/// How many rows a job adds to a group; `None` if it is none for a group.
+fn rows_of(job: &Job) -> Option<usize> {
+    match job {
+        Job::Apply { call, .. } => Some(call.rows),
+        Job::SetSearch { .. } | Job::Purge { .. } | Job::Ping { .. } => None,
+    }
 }
 
 /// Says that it is ready, or why it is not; then works until `jobs` is closed and empty.
@@ -80,30 +85,17 @@ impl Writer<'_> {
 
     /// Does a job and those behind it that fit into its group; returns one that does not.
     fn work_off(&mut self, job: Job, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
-        let (call, reply) = match job {
-            Job::Apply { call, reply } => (call, reply),
-            other @ (Job::SetSearch { .. } | Job::Purge { .. } | Job::Ping { .. }) => {
-                self.control(other);
-                return None;
-            }
+        let Some(rows) = rows_of(&job) else {
+            self.control(job);
+            return None;
         };
-        let mut rows = call.rows;
-        let (mut calls, mut replies) = (vec![call], vec![reply]);
-        let mut left_over = None;
-        while rows < GROUP_ROWS && calls.len() < GROUP_CALLS {
-            match jobs.try_recv() {
-                Ok(Job::Apply { call, reply }) if rows + call.rows <= GROUP_ROWS => {
-                    rows += call.rows;
-                    calls.push(call);
-                    replies.push(reply);
-                }
-                Ok(other) => {
-                    left_over = Some(other);
-                    break;
-                }
-                Err(mpsc::error::TryRecvError::Empty | mpsc::error::TryRecvError::Disconnected) => break,
-            }
-        }
+        let mut group = vec![job];
+        let left_over = gather(&mut group, rows, jobs, rows_of);
+        let applied = group.into_iter().filter_map(|job| match job {
+            Job::Apply { call, reply } => Some((call, reply)),
+            Job::SetSearch { .. } | Job::Purge { .. } | Job::Ping { .. } => None,
+        });
+        let (calls, replies): (Vec<_>, Vec<_>) = applied.unzip();
         let results = self.commit(&calls);
         for ((result, call), reply) in results.into_iter().zip(calls).zip(replies) {
             // Nobody waits for a call that was given up; its effect stays.

@@ -7,9 +7,10 @@ use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Item, ItemId, User, UserId, UserPatch};
 
 use super::Tables;
+use crate::data::row_text::{filled, json_text};
 use crate::data::sqlite::decode;
 use crate::data::sqlite::migrate::with_prefix;
-use crate::data::sqlite::prepared::{Prepared, filled, json_text};
+use crate::data::sqlite::prepared::Prepared;
 
 impl Tables<'_> {
     pub(super) fn put_users(&mut self, users: &[User], prepared: &Prepared) -> Result<Vec<Change>> {

@@ -5,8 +5,9 @@ use ulex_domain::event::ItemState;
 use ulex_domain::{Change, Feedback, FeedbackMode, Item, ItemId, UserId};
 
 use super::Tables;
+use crate::data::row_text::filled;
 use crate::data::sqlite::migrate::with_prefix;
-use crate::data::sqlite::prepared::{Prepared, filled};
+use crate::data::sqlite::prepared::Prepared;
 use crate::data::{Outcome, feedback_changes};
 
 /// What feedback may create.
