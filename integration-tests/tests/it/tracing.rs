@@ -109,7 +109,7 @@ fn a_log_line_of_a_traced_request_names_the_trace() {
     // Refused by the ingester with a line in its log: a key that no table takes.
     let body = br#"[{"FeedbackType":"like","UserId":"ann","ItemId":"tea","Timestamp":"2024-01-01"}]"#;
     ulex.client().send("POST", "/api/feedback", &headers, Some(body)).unwrap();
-    collector.complete_trace(trace, &["ingest"], LIMIT);
+    let _whole = collector.complete_trace(trace, &["ingest"], LIMIT);
     let page = ulex.client().send("GET", "/metrics", &[], None).unwrap();
     assert!(page.text().contains("ulex_trace_spans_total"));
 }
