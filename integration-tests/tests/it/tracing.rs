@@ -100,13 +100,12 @@ fn lost_spans(client: &mut ulex_integration_tests::Client) -> u64 {
 }
 
 #[test]
-fn a_log_line_of_a_traced_request_names_the_trace() {
+fn spans_that_were_exported_are_counted_on_the_page_of_metrics() {
     let collector = OtlpReceiver::start();
     let ulex = Ulex::configured(&collector.configuration("otlphttp"));
     let trace = "4bf92f3577b34da6a3ce929d0e0e4737";
     let parent = traceparent(trace);
     let headers = [("traceparent", parent.as_str()), ("Content-Type", "application/json")];
-    // Refused by the ingester with a line in its log: a key that no table takes.
     let body = br#"[{"FeedbackType":"like","UserId":"ann","ItemId":"tea","Timestamp":"2024-01-01"}]"#;
     ulex.client().send("POST", "/api/feedback", &headers, Some(body)).unwrap();
     let _whole = collector.complete_trace(trace, &["ingest"], LIMIT);
