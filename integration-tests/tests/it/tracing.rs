@@ -94,7 +94,7 @@ fn a_collector_that_is_away_is_told_of_once_and_harms_nobody() {
 }
 
 fn lost_spans(client: &mut ulex_integration_tests::Client) -> u64 {
-    let page = client.send("GET", "/metrics", &[], None).unwrap().text().to_string();
+    let page = client.send("GET", "/metrics", &[], None).unwrap().text();
     let line = page.lines().find(|line| line.starts_with("ulex_trace_spans_lost_total"));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
