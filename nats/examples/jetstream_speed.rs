@@ -64,19 +64,8 @@ impl Bench {
         let (next, began) = (Arc::new(AtomicU32::new(0)), Instant::now());
         let callers: Vec<_> = (0..callers)
             .map(|_| {
-                let (bus, next) = (Arc::clone(&self.bus), Arc::clone(&next));
-                let (subject, payload) = (self.subject(""), Bytes::from(vec![b'x'; 300]));
-                tokio::spawn(async move {
-                    loop {
-                        let number = next.fetch_add(1, Ordering::Relaxed);
-                        if number >= count {
-                            return;
-                        }
-                        let subject = format!("{subject}u{}", number % 10_000);
-                        let message = Message { subject, payload: payload.clone(), ..Message::default() };
-                        bus.append(message).await.unwrap();
-                    }
-                })
+                let (bus, next, subject) = (Arc::clone(&self.bus), Arc::clone(&next), self.subject(""));
+                tokio::spawn(append_each(bus, subject, (next, count)))
             })
             .collect();
         for caller in callers {
@@ -98,7 +87,8 @@ impl Bench {
 
     /// From the end of a process that drains, which cannot say so, to the first message of its successor.
     fn take_over(&self, here: &tokio::runtime::Runtime) -> Duration {
-        let there = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let there =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let spec = self.consumer("taken-over", Order::Strict);
         there.block_on(async {
             let bus = JetStream::connect(&self.settings, WAIT).await.unwrap();
@@ -145,4 +135,17 @@ fn main() {
     let mut times: Vec<Duration> = (0..3).map(|_| bench.take_over(&here)).collect();
     times.sort_unstable();
     println!("take-over from a process that died: {times:?}");
+}
+
+/// Appends until `count` have been appended by all callers together.
+async fn append_each(bus: Arc<dyn Transport>, subject: String, (next, count): (Arc<AtomicU32>, u32)) {
+    let payload = Bytes::from(vec![b'x'; 300]);
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= count {
+            return;
+        }
+        let subject = format!("{subject}u{}", number % 10_000);
+        bus.append(Message { subject, payload: payload.clone(), ..Message::default() }).await.unwrap();
+    }
 }

@@ -17,7 +17,7 @@ use crate::BusError;
 /// Oldest server that keeps the promises of [`crate::transport`]: it must remove expired keys and say so.
 const OLDEST: (u32, u32) = (2, 11);
 /// Longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long one try may take.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -269,7 +269,10 @@ mod tests {
     async fn a_server_that_is_too_old_is_refused_by_its_version() {
         let information = r#"{"server_id":"I","server_name":"old","version":"2.10.29","host":"h","port":1,"headers":true,"jetstream":true,"max_payload":1048576,"proto":1}"#;
         let refusal = refusal_of(information).await;
-        assert!(refusal.contains("old") && refusal.contains("2.10.29") && refusal.contains("2.11"), "{refusal}");
+        assert!(
+            refusal.contains("old") && refusal.contains("2.10.29") && refusal.contains("2.11"),
+            "{refusal}"
+        );
     }
 
     #[tokio::test]

@@ -50,7 +50,8 @@ pub(super) async fn open_store(inner: &Inner, spec: &BucketSpec) -> Result<Store
     };
     inner.define(&spec.name, config).await?;
     let opening = inner.context.get_key_value(spec.name.clone().into_owned());
-    within(&spec.name, async { opening.await.map_err(|reason| BusError::transport(&*spec.name, reason)) }).await
+    within(&spec.name, async { opening.await.map_err(|reason| BusError::transport(&*spec.name, reason)) })
+        .await
 }
 
 /// A bucket.
@@ -108,7 +109,11 @@ pub(super) async fn newest_of_all(store: &Store) -> Result<Vec<Entry>, BusError>
 /// A value; `None` if the message says that its key is gone.
 fn entry_of(store: &Store, found: StreamMessage) -> Option<Entry> {
     let key = found.subject.strip_prefix(store.prefix.as_str())?.to_owned();
-    (!leader::is_gone(&found.headers)).then_some(Entry { key, value: found.payload, revision: found.sequence })
+    (!leader::is_gone(&found.headers)).then_some(Entry {
+        key,
+        value: found.payload,
+        revision: found.sequence,
+    })
 }
 
 /// Writes, and again after a pause if nobody has taken it: a bucket that was created just now, or has lost its leader, is

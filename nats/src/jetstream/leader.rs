@@ -21,9 +21,7 @@ pub(super) async fn newest<I>(stream: &Stream<I>, subject: &str) -> Result<Optio
 /// Every message on the subjects of a filter, in the order of the stream.
 pub(super) async fn all<I>(stream: &Stream<I>, filter: &str) -> Result<Vec<Found>, BusError> {
     let (mut messages, mut from) = (Vec::new(), 1);
-    while let Some(message) =
-        found(stream.get_first_raw_message_by_subject(filter, from).await, filter)?
-    {
+    while let Some(message) = found(stream.get_first_raw_message_by_subject(filter, from).await, filter)? {
         from = message.sequence + 1;
         messages.push(message);
     }

@@ -49,7 +49,7 @@ impl Objects {
         let opening = async {
             let store = inner.context.get_object_store(name).await;
             let store = store.map_err(|reason| BusError::transport(name, reason))?;
-            Ok((store, inner.stream(&format!("OBJ_{name}")).await?))
+            Ok::<_, BusError>((store, inner.stream(&format!("OBJ_{name}")).await?))
         };
         let (store, stream) = match timeout(ANSWER_WITHIN, opening).await {
             Ok(opened) => opened?,

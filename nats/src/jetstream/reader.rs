@@ -183,12 +183,7 @@ impl Reading {
 }
 
 /// A consumer that begins at `place`.
-async fn build(
-    inner: Arc<Inner>,
-    stream: String,
-    filter: String,
-    place: Place,
-) -> Result<Source, BusError> {
+async fn build(inner: Arc<Inner>, stream: String, filter: String, place: Place) -> Result<Source, BusError> {
     let deliver_policy = match place {
         Place::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence },
         Place::Time(time) => DeliverPolicy::ByStartTime { start_time: time.into() },

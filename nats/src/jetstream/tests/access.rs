@@ -37,7 +37,9 @@ struct Certificates {
 impl Certificates {
     fn make() -> Self {
         let made = Self { folder: tempfile::tempdir().unwrap() };
-        made.openssl("req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem");
+        made.openssl(
+            "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem",
+        );
         fs::write(made.path("server.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
         fs::write(made.path("client.ext"), "extendedKeyUsage=clientAuth\n").unwrap();
         for name in ["server", "client"] {
@@ -154,8 +156,7 @@ mod on_nats {
         };
         works(&ours).await;
         let unknown_server = ConnectionSettings { ca_file: None, ..ours.clone() };
-        let unknown_client =
-            ConnectionSettings { certificate_file: None, key_file: None, ..ours.clone() };
+        let unknown_client = ConnectionSettings { certificate_file: None, key_file: None, ..ours.clone() };
         for settings in [unknown_server, unknown_client] {
             let reason = refusal(&settings, Duration::from_secs(1)).await;
             assert!(matches!(reason, BusError::Transport { .. } | BusError::Refused { .. }), "{reason:?}");
@@ -178,7 +179,10 @@ mod on_nats {
         let place = Place::new(Arc::new(server.connect().await));
         place.bus.ensure_stream(&place.stream_spec(Retention::Limits)).await.unwrap();
         let outcome = place.bus.ensure_stream(&place.stream_spec(Retention::WorkQueue)).await;
-        assert!(matches!(&outcome, Err(BusError::Refused { name, .. }) if *name == place.name("STREAM")), "{outcome:?}");
+        assert!(
+            matches!(&outcome, Err(BusError::Refused { name, .. }) if *name == place.name("STREAM")),
+            "{outcome:?}"
+        );
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,7 +1,6 @@
 //! A nats-server that belongs to one test, which may kill it, hold it still and start it again.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -44,24 +43,11 @@ impl PrivateServer {
         let all = routes.join(",");
         let mut servers: [Self; 3] = std::array::from_fn(|number| {
             let (name, route) = (format!("node{number}"), &routes[number]);
-            Self::prepare(&[
-                "--name",
-                &name,
-                "--cluster_name",
-                "ulex",
-                "--cluster",
-                route,
-                "--routes",
-                &all,
-            ])
+            Self::prepare(&["--name", &name, "--cluster_name", "ulex", "--cluster", route, "--routes", &all])
         });
         servers.iter_mut().for_each(Self::launch);
         servers.iter_mut().for_each(Self::wait_until_it_listens);
         servers
-    }
-
-    pub(super) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     pub(super) fn url(&self) -> String {
