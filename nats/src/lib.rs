@@ -16,6 +16,7 @@ mod jetstream;
 pub mod leases;
 pub mod membership;
 pub mod models;
+pub mod overrides;
 mod queue;
 pub mod refresh;
 mod subject;

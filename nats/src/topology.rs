@@ -10,6 +10,7 @@ use crate::events::EventEnvelope;
 use crate::leases::LeaseRecord;
 use crate::membership::Heartbeat;
 use crate::models::{GateVerdict, LivePointer};
+use crate::overrides::Overrides;
 use crate::refresh::RefreshJob;
 use crate::subject::ROOT;
 use crate::training::{CancelFit, FitNow, Progress};
@@ -131,7 +132,7 @@ pub const REGISTRY: BucketSpec = BucketSpec { name: name("registry"), history: 6
 /// What the gate said: [`GateVerdict`].
 pub const VERDICTS: BucketSpec = BucketSpec { name: name("verdicts"), history: 1, ttl: None, durable: true };
 
-/// What the dashboard overrides.
+/// Settings that were changed at run time: [`Overrides`].
 pub const CONFIG: BucketSpec = BucketSpec { name: name("config"), history: 64, ttl: None, durable: true };
 
 /// Running tasks: [`Progress`].
@@ -149,7 +150,7 @@ pub fn buckets(meta_timeout: Duration) -> [(BucketSpec, &'static str); 6] {
         (leases(meta_timeout), "leases::LeaseRecord"),
         (REGISTRY, "models::LivePointer"),
         (VERDICTS, "models::GateVerdict"),
-        (CONFIG, "(settings)"),
+        (CONFIG, "overrides::Overrides"),
         (PROGRESS, "training::Progress"),
     ]
 }
@@ -170,7 +171,7 @@ pub async fn ensure_topology(bus: &Bus, meta_timeout: Duration) -> Result<(), Bu
     bus.bucket::<LeaseRecord>(&leases(meta_timeout)).await?;
     bus.bucket::<LivePointer>(&REGISTRY).await?;
     bus.bucket::<GateVerdict>(&VERDICTS).await?;
-    bus.bucket::<serde_json::Value>(&CONFIG).await?;
+    bus.bucket::<Overrides>(&CONFIG).await?;
     bus.bucket::<Progress>(&PROGRESS).await?;
     bus.objects(MODELS).await?;
     Ok(())

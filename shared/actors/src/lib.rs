@@ -1,5 +1,5 @@
 //! What actix leaves to the application: restart after a panic, orderly shutdown, one way to look inside, computing that
-//! never blocks an actor, and the two actors every role has.
+//! never blocks an actor, and the three actors every role has.
 
 mod compute_pool;
 mod guard;
@@ -7,6 +7,7 @@ mod heartbeat;
 mod lifecycle;
 mod model_follower;
 mod outlet;
+mod settings_follower;
 mod shutdown;
 pub mod usage;
 
@@ -16,4 +17,5 @@ pub use heartbeat::{Heartbeat, Vitals};
 pub use lifecycle::{Observe, Shutdown};
 pub use model_follower::{ModelChanged, ModelFollower};
 pub use outlet::Outlet;
+pub use settings_follower::{InForce, SettingsChanged, SettingsFollower};
 pub use shutdown::{Stop, StopOrder};

@@ -162,6 +162,25 @@ pub(crate) fn recommend(recommend: &Recommend) -> Value {
     })
 }
 
+/// [`recommend`] with its secret, to be laid under other values and never to be shown.
+pub(crate) fn written(recommend: &Recommend) -> Value {
+    let mut tree = self::recommend(recommend);
+    tree["ranker"]["reranker_api"]["auth_token"] = json!(recommend.ranker.reranker_api.auth_token.expose());
+    tree
+}
+
+/// [`written`] without the lists that follow from other keys, so that they follow from what is laid over those.
+pub(crate) fn given(recommend: &Recommend) -> Value {
+    let mut tree = written(recommend);
+    if recommend.ranker.recommenders == recommend.ranked_by_default() {
+        tree["ranker"]["recommenders"] = Value::Null;
+    }
+    if recommend.fallback_recommenders == recommend.fallback_by_default() {
+        tree["fallback"]["recommenders"] = Value::Null;
+    }
+    tree
+}
+
 fn texts<T: ToString>(values: &[T]) -> Vec<String> {
     values.iter().map(ToString::to_string).collect()
 }

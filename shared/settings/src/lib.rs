@@ -26,6 +26,7 @@ mod master;
 mod nats;
 mod not_yet;
 mod openai;
+mod overlay;
 mod problem;
 mod quota;
 mod recommend;
@@ -51,6 +52,7 @@ pub use login::Oidc;
 pub use master::{Login, Master, Ssl};
 pub use nats::Nats;
 pub use openai::{ChatCompletion, Embedding, OpenAi};
+pub use overlay::{Overrides, changed, masked, overlay, whole_section};
 pub use problem::{Problem, SettingsError};
 pub use quota::Quota;
 pub use recommend::{

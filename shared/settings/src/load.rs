@@ -13,11 +13,14 @@ use thiserror::Error;
 
 use crate::Settings;
 use crate::environment;
+use crate::overlay::SECTION;
 use crate::problem::{Problem, SettingsError};
 use crate::resolve;
 use crate::written::{External, Neighbors, NonPersonalized, Written};
 
 mod document;
+
+pub(crate) use document::lower_case;
 
 /// The commented sample file with every key and its default.
 pub const DEFAULTS: &str = include_str!("../defaults.toml");
@@ -102,8 +105,31 @@ pub fn from_toml(text: &str) -> Result<Loaded, LoadError> {
 /// Wrong values, all of them.
 pub fn from_json(tree: Value) -> Result<Loaded, SettingsError> {
     let mut layers = Layers::with_defaults();
-    layers.add_tree(document::lower_case(tree), Some("the JSON"));
+    layers.add_tree(lower_case(tree), Some("the JSON"));
     layers.finish()
+}
+
+/// The configuration that `base` describes, with single keys replaced.
+///
+/// # Errors
+/// Wrong values and keys, all of them.
+pub(crate) fn overlaid(base: Value, overrides: &BTreeMap<String, Value>) -> Result<Settings, SettingsError> {
+    let mut layers = Layers::with_defaults();
+    layers.add_tree(base, None);
+    overrides.iter().for_each(|(key, value)| layers.add_override(key, value.clone()));
+    Ok(layers.finish()?.settings)
+}
+
+/// The configuration with nothing but `tree`, in lower case, in a section: what it leaves out has no default.
+///
+/// # Errors
+/// Wrong and missing values, all of them.
+pub(crate) fn only_section(section: &str, tree: Value) -> Result<Settings, SettingsError> {
+    let mut layers = Layers::with_defaults();
+    let prefix = format!("{section}.");
+    layers.leaves.retain(|key, _| !key.starts_with(&prefix));
+    layers.add_tree(json!({ section: tree }), Some("the request"));
+    Ok(layers.finish()?.settings)
 }
 
 /// The built-in defaults as they are written.
@@ -263,6 +289,28 @@ impl Layers {
                     self.problems.push(problem);
                 }
             }
+        }
+    }
+
+    /// A key of [`SECTION`] that was set while the program ran. Unlike in a file, a key that does not exist is an error.
+    fn add_override(&mut self, key: &str, value: Value) {
+        const ORIGIN: &str = "the override";
+        let of_section = key.strip_prefix(SECTION).is_some_and(|rest| rest.starts_with('.'));
+        let unknown = match (self.shape.get(key), &value) {
+            (Some(Kind::Tables(known)), Value::Array(tables)) if of_section => {
+                let names = tables.iter().filter_map(Value::as_object).flatten().map(|(name, _)| name);
+                names.filter(|name| !known.contains(*name)).map(|name| join(key, name)).collect()
+            }
+            (Some(Kind::Value | Kind::Tables(_)), _) if of_section => Vec::new(),
+            (Some(_) | None, _) => vec![String::from(key)],
+        };
+        if unknown.is_empty() {
+            return self.set(String::from(key), value, Some(ORIGIN));
+        }
+        for key in unknown {
+            let mut problem = Problem::new(&key, &value, "the full name of a setting of [recommend]");
+            problem.origin = Some(String::from(ORIGIN));
+            self.problems.push(problem);
         }
     }
 

@@ -111,11 +111,22 @@ impl Recommend {
         self.non_personalized.iter().map(|source| RecommenderName::NonPersonalized(source.name.clone()))
     }
 
+    /// What is ranked if the configuration does not say.
+    pub(crate) fn ranked_by_default(&self) -> Vec<RecommenderName> {
+        let unranked = self.ranker.kind == RankerType::None;
+        if unranked { vec![RecommenderName::Latest] } else { self.sources() }
+    }
+
+    /// What fills a list up if the configuration does not say.
+    pub(crate) fn fallback_by_default(&self) -> Vec<RecommenderName> {
+        self.leaderboards().chain([RecommenderName::Latest]).collect()
+    }
+
     fn ranked(&self, given: &Given<Vec<String>>, checks: &mut Checks<'_>) -> Vec<RecommenderName> {
         const KEY: &str = "recommend.ranker.recommenders";
         let unranked = self.ranker.kind == RankerType::None;
         let Some(names) = checks.optional(KEY, given) else {
-            return if unranked { vec![RecommenderName::Latest] } else { self.sources() };
+            return self.ranked_by_default();
         };
         if names.is_empty() {
             checks.problem(KEY, &json!(names), "at least one recommender");
@@ -131,7 +142,7 @@ impl Recommend {
         const KEY: &str = "recommend.fallback.recommenders";
         match checks.optional(KEY, given) {
             Some(names) => self.known(KEY, &names, checks),
-            None => self.leaderboards().chain([RecommenderName::Latest]).collect(),
+            None => self.fallback_by_default(),
         }
     }
 

@@ -61,7 +61,7 @@ fn from_toml_value(value: toml::Value) -> Value {
 }
 
 /// Keys of all tables in lower case. No table of the configuration has keys chosen by the user.
-pub(super) fn lower_case(tree: Value) -> Value {
+pub(crate) fn lower_case(tree: Value) -> Value {
     match tree {
         Value::Object(table) => {
             let entries = table.into_iter().map(|(key, value)| (key.to_lowercase(), lower_case(value)));
