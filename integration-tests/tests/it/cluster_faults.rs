@@ -269,6 +269,35 @@ mod on_cluster {
         wait_until("every list is there", MINUTE * 2, || lists_in(&redis) >= USERS);
     }
 
+    #[test]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    fn the_dashboard_shows_how_every_process_is() {
+        let settings = soon("[master]\nmeta_timeout = '2s'\n");
+        let mut cluster = Cluster::builder().masters(2).workers(1).servers(2).configured(&settings).start();
+        let mut client = cluster.client();
+        two_tastes().load(&mut client);
+        wait_until("there are models", MINUTE, || client.has_models());
+        let reports = |nodes: &Value| -> Vec<(String, String)> {
+            let nodes = nodes.as_array().unwrap().iter();
+            let told = nodes.filter(|node| node["RSS"].as_u64() > Some(1 << 20) && node["CPU"].is_number());
+            told.map(|node| {
+                let text = |key: &str| node[key].as_str().unwrap().to_owned();
+                (text("Type"), text("ModelSet"))
+            })
+            .collect()
+        };
+        wait_until("all have reported the same ModelSet", MINUTE, || {
+            let told = reports(&client.get("/api/dashboard/cluster"));
+            let types: Vec<&str> = told.iter().map(|(kind, _)| kind.as_str()).collect();
+            let is_same = told.iter().all(|(_, set)| *set == told[0].1 && set.starts_with("ms-"));
+            types == ["Master", "Master", "Server", "Server", "Worker"] && is_same
+        });
+        cluster.member(Role::Worker, 0).kill();
+        wait_until("the killed one is not shown any more", MINUTE, || {
+            reports(&client.get("/api/dashboard/cluster")).len() == 4
+        });
+    }
+
     /// How many users have a finished list.
     fn lists_in(redis: &str) -> usize {
         use std::io::{BufRead as _, BufReader, Write as _};

@@ -15,6 +15,7 @@ mod outages;
 mod private_servers;
 mod rest_contract;
 mod restart;
+mod settings;
 mod shutdown;
 mod tracing;
 mod writers;

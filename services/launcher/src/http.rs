@@ -1,12 +1,10 @@
 //! One listener for everything a process serves over HTTP.
 
 use std::net::TcpListener;
-use std::sync::Arc;
 
 use actix_web::dev::Server;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use ulex_recommenders::service::Recommender;
-use ulex_server::backend::Backend;
 use ulex_server::server::{ServerSettings, start_with};
 use ulex_server::settings::{Limits, NotFoundStyle, Quota};
 use ulex_server::{ApiSettings, ApiState, routes};
@@ -69,10 +67,10 @@ async fn ready(recommender: web::Data<Recommender>) -> HttpResponse {
 pub fn serve(
     listener: TcpListener,
     settings: &Settings,
-    backend: Arc<dyn Backend>,
+    state: ApiState,
     lookups: Lookups,
 ) -> Result<Server, StartError> {
-    let api = routes(ApiState::new(backend, api_settings(settings)));
+    let api = routes(state);
     let page = Page::new(lookups, Some(api.measurements()));
     let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
     start_with(listener, api, ServerSettings::default(), move |config| page.register(config))

@@ -22,3 +22,4 @@ pub mod role;
 pub mod roles;
 pub mod signals;
 pub mod telemetry;
+mod vitals;

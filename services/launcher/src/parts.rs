@@ -1,13 +1,13 @@
 //! Opens stores and bus once and hands each role what it needs.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
 use tracing::{info, warn};
-use ulex_actors::ComputePool;
+use ulex_actors::{ComputePool, InForce};
 use ulex_domain::TenantId;
 use ulex_master::leadership::Throne;
 use ulex_master::task_board::TaskBoard;
@@ -16,6 +16,7 @@ use ulex_nats::topology::ensure_topology;
 use ulex_nats::{Bus, BusError, InProcess, JetStream};
 use ulex_recommenders::plan::Plan;
 use ulex_recommenders::service::Recommender;
+use ulex_server::ApiState;
 use ulex_server::gateway::Followed;
 use ulex_settings::Settings;
 use ulex_storage::{StorageError, cache, data};
@@ -23,6 +24,7 @@ use ulex_storage::{StorageError, cache, data};
 use crate::catalogue_follower::present_position;
 use crate::connection::connection_settings;
 use crate::measurements;
+use crate::vitals::Figures;
 
 /// Why a process cannot start.
 #[derive(Debug, Error)]
@@ -75,8 +77,16 @@ fn cause(error: &dyn std::error::Error) -> String {
 /// What roles share.
 #[derive(Clone)]
 pub struct Parts {
-    /// What is configured.
+    /// What was configured when the process started; of `[recommend]` see [`Parts::in_force`].
     pub settings: Arc<Settings>,
+    /// What is in force now: the section `[recommend]` may be changed while the process runs.
+    pub in_force: Arc<watch::Sender<InForce>>,
+    /// The REST surface of this process, once it is there.
+    pub api: Arc<OnceLock<ApiState>>,
+    /// What heartbeats report.
+    pub figures: Arc<Figures>,
+    /// Where stores are that no setting places elsewhere.
+    pub data_dir: PathBuf,
     /// Name of this process in the cluster.
     pub node: String,
     /// What it does.
@@ -91,6 +101,8 @@ pub struct Parts {
     pub tasks: TaskBoard,
     /// How far it has followed the changes of other processes; `None` for a process that is alone.
     pub position: Option<Arc<watch::Sender<u64>>>,
+    /// Which stream that is a position of.
+    pub changes_log: String,
     /// Where the right to train is announced.
     pub throne: Arc<Throne>,
     /// Keeps the data directory to this process as long as it lives.
@@ -108,6 +120,9 @@ impl Parts {
         let lock = DirectoryLock::take(data_dir)?;
         let bus = open_bus(data_dir)?;
         ensure_topology(&bus, settings.master.meta_timeout).await?;
+        let base = Arc::new(settings);
+        let in_force = InForce::read(&bus, &base).await?;
+        let settings = Arc::clone(&in_force.settings);
         let store = open_data(&settings, data_dir).await?;
         store.set_search_columns(&settings.recommend.search_columns).await?;
         let cache = open_cache(&settings).await?;
@@ -119,7 +134,11 @@ impl Parts {
         let pool = ComputePool::new(settings.master.n_jobs)
             .map_err(|error| StartError::Threads(error.to_string()))?;
         Ok(Self {
-            settings: Arc::new(settings),
+            settings: base,
+            in_force: Arc::new(watch::Sender::new(in_force)),
+            api: Arc::default(),
+            figures: Arc::default(),
+            data_dir: data_dir.to_owned(),
             node,
             bus,
             recommender,
@@ -127,6 +146,7 @@ impl Parts {
             pool: Arc::new(pool),
             tasks,
             position: None,
+            changes_log: String::new(),
             throne: Arc::new(Throne::new(None)),
             _lock: Some(Arc::new(lock)),
         })
@@ -145,19 +165,26 @@ impl Parts {
             JetStream::connect(&connection_settings(&settings.nats, node.clone()), Duration::MAX).await?;
         let bus = Bus::new(Arc::new(transport), TenantId::default());
         patiently("the bus", || ensure_topology(&bus, settings.master.meta_timeout)).await?;
+        let base = Arc::new(settings);
+        let in_force = patiently("the bus", || InForce::read(&bus, &base)).await?;
+        let settings = Arc::clone(&in_force.settings);
         let store = patiently("the data store", || open_data(&settings, Path::new(""))).await?;
         store.set_search_columns(&settings.recommend.search_columns).await?;
         let cache = open_cache(&settings).await?;
         let recommender = Recommender::new(store, cache, Plan::new(&settings), settings.server.clock_error);
         // In this order: what changes while the catalogue is loaded is followed afterwards.
-        let position = present_position(&bus).await?;
+        let (position, changes_log) = present_position(&bus).await?;
         let items = recommender.catalogue().load(recommender.data().as_ref()).await?;
         info!(items, "catalogue loaded");
         let tasks = TaskBoard::open(&bus, &node).await?;
         let pool = ComputePool::new(settings.master.n_jobs)
             .map_err(|error| StartError::Threads(error.to_string()))?;
         Ok(Self {
-            settings: Arc::new(settings),
+            settings: base,
+            in_force: Arc::new(watch::Sender::new(in_force)),
+            api: Arc::default(),
+            figures: Arc::default(),
+            data_dir: PathBuf::new(),
             node,
             role,
             bus,
@@ -165,6 +192,7 @@ impl Parts {
             pool: Arc::new(pool),
             tasks,
             position: Some(Arc::new(watch::Sender::new(position))),
+            changes_log,
             throne: Arc::new(Throne::new(None)),
             _lock: None,
         })

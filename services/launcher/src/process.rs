@@ -12,8 +12,10 @@ use ulex_actors::Stop;
 use ulex_nats::membership::Role;
 use ulex_nats::models::{LIVE_KEY, LivePointer};
 use ulex_nats::topology::REGISTRY;
+use ulex_server::ApiState;
 use ulex_server::gateway::Gateway;
 use ulex_server::live_backend::LiveBackend;
+use ulex_server::settings_desk::SettingsDesk;
 
 use crate::http;
 use crate::measurements::{Lookups, Rounds};
@@ -30,6 +32,15 @@ const MODELS_WITHIN: Duration = Duration::from_secs(10);
 async fn has_stored_models(parts: &Parts) -> bool {
     let Ok(registry) = parts.bus.bucket::<LivePointer>(&REGISTRY).await else { return false };
     matches!(registry.get(LIVE_KEY).await, Ok(Some(_)))
+}
+
+/// The REST surface under the settings that are in force, and under those that come later.
+fn rest_surface(parts: &Parts, backend: LiveBackend) -> ApiState {
+    let settings = || http::api_settings(&parts.in_force.borrow().settings);
+    let state = parts.api.get_or_init(|| ApiState::new(Arc::new(backend), settings()));
+    // They may have changed before the follower could find the surface here.
+    state.configure(settings());
+    state.clone()
 }
 
 /// See the module documentation.
@@ -59,7 +70,7 @@ impl Process {
             warn!("starting without the stored ModelSet, until one can be used");
         }
         let lookups = Lookups::new(parts.role, parts.recommender.clone());
-        let rounds = Rounds::begin(parts.bus.clone(), parts.position.clone());
+        let rounds = Rounds::begin(parts.bus.clone(), parts.position.clone(), Arc::clone(&parts.figures));
         let server = match parts.role {
             Role::Worker => http::serve_health(listener, &parts.recommender, lookups)?,
             Role::One | Role::Master | Role::Server => {
@@ -69,8 +80,10 @@ impl Process {
                 let lookups = lookups.with_waiting(move || waiting.waiting());
                 let identity = (parts.node.clone(), parts.settings.master.meta_timeout);
                 let recommender = parts.recommender.clone();
-                let backend = LiveBackend::open(&parts.bus, recommender, gateway, identity).await?;
-                http::serve(listener, &parts.settings, Arc::new(backend), lookups)?
+                let (base, in_force) = (Arc::clone(&parts.settings), parts.in_force.subscribe());
+                let desk = SettingsDesk::open(&parts.bus, base, in_force, parts.data_dir.clone()).await?;
+                let backend = LiveBackend::open(&parts.bus, recommender, (gateway, desk), identity).await?;
+                http::serve(listener, &parts.settings, rest_surface(&parts, backend), lookups)?
             }
         };
         let handle = server.handle();

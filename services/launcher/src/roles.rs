@@ -10,7 +10,7 @@
 //! | Registry | leading master | its own | 7th: a publication under way is finished |
 //! | Dataset, Membership | leading master | their own | 8th |
 //! | Leadership | master | its own | 9th: gives the lease back |
-//! | Newcomers, Models, catalogue follower | every | their own | 10th |
+//! | Settings follower, Newcomers, Models, catalogue follower | every | their own | 10th |
 //! | Ingest | server | its own | last: writes that were accepted are applied |
 //!
 //! A process of `ulex one` has all of them but the catalogue follower and Leadership: it is alone.
@@ -20,12 +20,13 @@
 mod crew;
 mod leader;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tracing::info;
+use tracing::{info, warn};
 use ulex_actors::{
-    Guarded, Heartbeat, ModelChanged, ModelFollower, Observe, Outlet, Stop, StopOrder, Vitals,
+    Guarded, Heartbeat, ModelChanged, ModelFollower, Observe, Outlet, SettingsChanged, SettingsFollower,
+    Stop, StopOrder,
 };
 use ulex_algorithms::model_set::ModelSet;
 use ulex_master::leadership::{Leadership, Reign};
@@ -34,6 +35,7 @@ use ulex_nats::BusError;
 use ulex_nats::leases::{Lease, TRAINER_LEASE};
 use ulex_nats::membership::Role;
 use ulex_nats::topology::{leases, members};
+use ulex_recommenders::plan::Plan;
 use ulex_server::ingest::{Ingest, IngestParts};
 use ulex_server::newcomers::Newcomers;
 use ulex_server::published::Admission;
@@ -43,7 +45,9 @@ use ulex_worker::predictor::Predictor;
 use self::crew::{Crew, then};
 use self::leader::{LeaderCrew, LeaderPlaces, Succession};
 use crate::catalogue_follower::{CatalogueFollower, FollowerParts};
+use crate::http::api_settings;
 use crate::parts::Parts;
+use crate::vitals::vitals;
 
 /// How often [`Roles::wait_for_models`] looks.
 const LOOK: Duration = Duration::from_millis(2);
@@ -62,6 +66,7 @@ struct Places {
     leader: LeaderPlaces,
     leadership: Guarded<Leadership>,
     ingest: Guarded<Ingest>,
+    settings: Guarded<SettingsFollower>,
     newcomers: Guarded<Newcomers>,
     models: Guarded<ModelFollower<ModelSet>>,
     catalogue: Guarded<CatalogueFollower>,
@@ -79,6 +84,7 @@ impl Roles {
     pub async fn start(parts: &Parts) -> Result<Self, BusError> {
         let mut roles =
             Self { crew: Crew::default(), places: Places::default(), leader: None, succession: None };
+        roles.start_settings(parts);
         roles.start_models(parts);
         roles.start_catalogue(parts);
         if matches!(parts.role, Role::One | Role::Server) {
@@ -97,6 +103,16 @@ impl Roles {
         }
         roles.start_heartbeat(parts).await?;
         Ok(roles)
+    }
+
+    fn start_settings(&mut self, parts: &Parts) {
+        let use_settings = settings_outlet(parts, &self.places.leader);
+        let (bus, base, in_force) =
+            (parts.bus.clone(), Arc::clone(&parts.settings), Arc::clone(&parts.in_force));
+        let place = self.places.settings.clone();
+        self.crew.guard("settings", &place, move || {
+            SettingsFollower::new(bus.clone(), Arc::clone(&base), Arc::clone(&in_force), use_settings.clone())
+        });
     }
 
     fn start_models(&mut self, parts: &Parts) {
@@ -126,6 +142,7 @@ impl Roles {
             recommender: parts.recommender.clone(),
             node: parts.node.clone(),
             position: Arc::clone(position),
+            log: parts.changes_log.clone(),
         };
         let place = self.places.catalogue.clone();
         self.crew.guard("catalogue", &place, move || CatalogueFollower::new(follower.clone()));
@@ -154,8 +171,11 @@ impl Roles {
             self.places.predictors.push(place);
         }
         let (bus, predictors) = (parts.bus.clone(), self.places.predictors.clone());
+        let under_way = Arc::clone(&parts.figures.jobs_under_way);
         let place = self.places.jobs.clone();
-        self.crew.guard("jobs", &place, move || Jobs::new(bus.clone(), predictors.clone()));
+        self.crew.guard("jobs", &place, move || {
+            Jobs::new(bus.clone(), predictors.clone(), Arc::clone(&under_way))
+        });
     }
 
     async fn start_master(&mut self, parts: &Parts) -> Result<(), BusError> {
@@ -173,11 +193,8 @@ impl Roles {
     async fn start_heartbeat(&mut self, parts: &Parts) -> Result<(), BusError> {
         let meta_timeout = parts.settings.master.meta_timeout;
         let bucket = parts.bus.bucket(&members(meta_timeout)).await?;
-        let (node, role, recommender) = (parts.node.clone(), parts.role, parts.recommender.clone());
-        let vitals = Arc::new(move || Vitals {
-            model_set: recommender.live().map(|live| live.set.id().to_owned()),
-            ..Vitals::default()
-        });
+        let (node, role, reported) = (parts.node.clone(), parts.role, parts.clone());
+        let vitals = Arc::new(move || vitals(&reported));
         let place = self.places.heartbeat.clone();
         self.crew.guard("heartbeat", &place, move || {
             let identity = (node.clone(), role, env!("CARGO_PKG_VERSION").to_owned());
@@ -222,6 +239,7 @@ impl Roles {
             leader.prepare_stop(&mut order);
         }
         then(&mut order, "leadership", &places.leadership);
+        then(&mut order, "settings", &places.settings);
         then(&mut order, "newcomers", &places.newcomers);
         then(&mut order, "models", &places.models);
         then(&mut order, "catalogue", &places.catalogue);
@@ -233,4 +251,29 @@ impl Roles {
         self.crew.dismiss();
         info!(late = ?late, "all actors have stopped");
     }
+}
+
+/// Tells everything in this process that goes by the section `[recommend]`.
+fn settings_outlet(parts: &Parts, leader: &LeaderPlaces) -> Outlet<SettingsChanged> {
+    let (recommender, api, trainer) =
+        (parts.recommender.clone(), Arc::clone(&parts.api), leader.trainer.outlet::<SettingsChanged>());
+    let searched = Mutex::new(parts.in_force.borrow().settings.recommend.search_columns.clone());
+    Outlet::new(move |changed: SettingsChanged| {
+        recommender.use_plan(Plan::new(&changed.0));
+        if let Some(api) = api.get() {
+            api.configure(api_settings(&changed.0));
+        }
+        let columns = changed.0.recommend.search_columns.clone();
+        if std::mem::replace(&mut *searched.lock().unwrap_or_else(PoisonError::into_inner), columns.clone())
+            != columns
+        {
+            let data = Arc::clone(recommender.data());
+            actix::spawn(async move {
+                if let Err(reason) = data.set_search_columns(&columns).await {
+                    warn!(%reason, "other columns are to be searched, but the store cannot be told");
+                }
+            });
+        }
+        trainer.send(changed);
+    })
 }

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use ulex_settings::Settings;
+
 /// When to fit, as configured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
@@ -13,6 +15,20 @@ pub struct Policy {
     pub fit_period: Duration,
     /// ... or when this share of the rows of the last fit has come.
     pub growth: f64,
+}
+
+impl Policy {
+    /// What these settings say.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        let (training, recommend) = (&settings.training, &settings.recommend);
+        Self {
+            quiet: training.quiet,
+            first_fit_within: training.first_fit_within,
+            fit_period: recommend.collaborative.fit_period.min(recommend.ranker.fit_period),
+            growth: training.growth,
+        }
+    }
 }
 
 /// What is known.

@@ -1,7 +1,7 @@
 //! The one actor that fits models: one training cycle at a time, on its own thread pool.
 //!
-//! - Receives: [`Grown`] from the dataset, [`Fit`] from people, [`Cancel`], [`LiveChanged`] from the registry, [`Observe`],
-//!   [`Shutdown`].
+//! - Receives: [`Grown`] from the dataset, [`Fit`] from people, [`Cancel`], [`LiveChanged`] from the registry,
+//!   [`SettingsChanged`], [`Observe`], [`Shutdown`].
 //! - Announces: [`Fitted`] to the registry, once for each finished cycle; progress to the task board.
 //! - Owns: at most one running cycle; when the next one is due ([`crate::schedule`]).
 //! - On failure: a failed or panicked cycle is counted and logged, the models in use stay, and the next one waits longer.
@@ -15,7 +15,7 @@ use metrics::{counter, histogram};
 use serde_json::json;
 use tokio::sync::oneshot;
 use tracing::{error, info};
-use ulex_actors::{ComputePool, Guarded, Observe, Outlet, Shutdown};
+use ulex_actors::{ComputePool, Guarded, Observe, Outlet, SettingsChanged, Shutdown};
 use ulex_algorithms::model_set::ModelSet;
 use ulex_algorithms::progress::CancelFlag;
 use ulex_domain::Timestamp;
@@ -77,6 +77,8 @@ type Outcome = Result<Box<Cycled>, CycleError>;
 struct Running {
     since: Instant,
     cancel: Arc<CancelFlag>,
+    /// It learns what nobody wants any more; the next one is due at once.
+    outdated: bool,
     when_done: Vec<oneshot::Sender<()>>,
 }
 
@@ -127,8 +129,12 @@ impl Trainer {
             return false;
         }
         let cancel = Arc::new(CancelFlag::default());
-        self.running =
-            Some(Running { since: Instant::now(), cancel: Arc::clone(&cancel), when_done: Vec::new() });
+        self.running = Some(Running {
+            since: Instant::now(),
+            cancel: Arc::clone(&cancel),
+            outdated: false,
+            when_done: Vec::new(),
+        });
         self.known.new_rows = 0;
         self.known.first_change = None;
         let (parts, live) = (self.parts.clone(), self.live.clone());
@@ -165,7 +171,8 @@ impl Trainer {
             Ok(cycled) => {
                 self.failures = 0;
                 self.known.not_before = None;
-                self.known.settings_changed = false;
+                self.known.settings_changed =
+                    cycled.set.manifest.settings_digest != self.parts.settings.digest;
                 self.known.last_fit = Some(Instant::now());
                 self.known.rows_at_last_fit = cycled.set.manifest.rows as u64;
                 self.parts.registry.send(Fitted(cycled));
@@ -173,7 +180,7 @@ impl Trainer {
             Err(CycleError::Cancelled) => {
                 info!("training cycle cancelled");
                 self.known.new_rows = self.known.new_rows.max(1);
-                self.known.not_before = Some(Instant::now() + FIRST_WAIT);
+                self.known.not_before = (!finished.outdated).then(|| Instant::now() + FIRST_WAIT);
             }
             Err(reason) => {
                 self.failures += 1;
@@ -245,6 +252,28 @@ impl Handler<LiveChanged> for Trainer {
         }
         self.known.settings_changed = set.manifest.settings_digest != self.parts.settings.digest;
         self.live = Some(set);
+    }
+}
+
+impl Handler<SettingsChanged> for Trainer {
+    type Result = ();
+
+    fn handle(&mut self, SettingsChanged(settings): SettingsChanged, _: &mut Context<Self>) {
+        self.parts.policy = Policy::new(&settings);
+        let settings = CycleSettings::new(settings.as_ref().clone());
+        if settings.digest == self.parts.settings.digest {
+            // Nothing that a ModelSet depends on.
+            self.parts.settings = Arc::new(settings);
+            return;
+        }
+        let live = self.live.as_ref().map(|set| &set.manifest.settings_digest);
+        self.known.settings_changed = live.is_some_and(|digest| *digest != settings.digest);
+        self.known.not_before = None;
+        self.parts.settings = Arc::new(settings);
+        if let Some(running) = &mut self.running {
+            running.cancel.cancel();
+            running.outdated = true;
+        }
     }
 }
 

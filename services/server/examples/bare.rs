@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use async_trait::async_trait;
+use serde_json::Value;
 use smol_str::SmolStr;
 use ulex_domain::{Event, EventId, Feedback, ItemId, UserId};
-use ulex_server::backend::{Health, Node, Status, TaskProgress};
+use ulex_server::backend::{Health, Node, SettingsChange, SettingsRevision, Status, TaskProgress};
 use ulex_server::{ApiSettings, ApiState, Backend, BackendError, ListQuery, Receipt, ScoredItem};
 use ulex_storage::data::DataStore;
 
@@ -90,6 +91,18 @@ impl Backend for Canned {
     }
 
     async fn cluster(&self) -> Result<Vec<Node>, BackendError> {
+        Ok(Vec::new())
+    }
+
+    fn shown_settings(&self) -> Value {
+        Value::Null
+    }
+
+    async fn change_settings(&self, _: SettingsChange) -> Result<(), BackendError> {
+        Err(BackendError::Disabled("there are none".to_owned()))
+    }
+
+    async fn settings_history(&self) -> Result<Vec<SettingsRevision>, BackendError> {
         Ok(Vec::new())
     }
 }

@@ -1,5 +1,6 @@
 //! The routes. One file per noun; each has a `routes` function and nothing else is public.
 
+mod config;
 mod cursor;
 mod dashboard;
 mod documentation;
@@ -139,6 +140,7 @@ fn router() -> Router {
     lists::routes(&mut router);
     recommend::routes(&mut router);
     dashboard::routes(&mut router);
+    config::routes(&mut router);
     documentation::routes(&mut router);
     router
 }

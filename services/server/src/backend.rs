@@ -6,11 +6,15 @@
 
 use async_trait::async_trait;
 use serde::Serialize;
+use serde_json::Value;
 use thiserror::Error;
 use ulex_domain::{Event, EventId, Feedback, ItemId, Timestamp, UserId};
+use ulex_nats::BusError;
 pub use ulex_recommenders::request::{ListQuery, ScoredId as ScoredItem};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
+
+pub use crate::settings_desk::{SettingsChange, SettingsRevision};
 
 /// What became of a write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,6 +72,20 @@ pub struct Node {
     pub version: String,
     /// Its last heartbeat.
     pub update_time: Timestamp,
+    /// When it started.
+    pub start_time: Timestamp,
+    /// The ModelSet it answers with; empty if it has none.
+    pub model_set: String,
+    /// Requests and jobs it is working on.
+    pub queue_depth: u64,
+    /// Events or jobs that wait for it and its like.
+    pub lag: u64,
+    /// Cores in use; 1.0 is one core.
+    #[serde(rename = "CPU")]
+    pub cpu: f64,
+    /// Resident memory, bytes.
+    #[serde(rename = "RSS")]
+    pub rss: u64,
 }
 
 /// Quality of the collaborative filtering model.
@@ -159,6 +177,9 @@ pub enum BackendError {
         /// What would have been right.
         expected: String,
     },
+    /// 400: what was given does not hold together. The text says all that is wrong.
+    #[error("{0}")]
+    Unfit(String),
     /// 503 with `Retry-After`: the same call may succeed later.
     #[error("{0}")]
     Unavailable(String),
@@ -177,6 +198,12 @@ impl From<StorageError> for BackendError {
         } else {
             Self::Internal(format!("{source}: {source:?}"))
         }
+    }
+}
+
+impl From<BusError> for BackendError {
+    fn from(reason: BusError) -> Self {
+        Self::Unavailable(reason.to_string())
     }
 }
 
@@ -254,4 +281,14 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Live processes, this one apart, by type.
     async fn cluster(&self) -> Result<Vec<Node>, BackendError>;
+
+    /// The settings that are in force, by section, secrets masked.
+    fn shown_settings(&self) -> Value;
+
+    /// Changes settings while the service runs and returns when they are in force here. What is wrong is refused as a
+    /// whole: [`BackendError::Unfit`], [`BackendError::NotFound`] for a revision.
+    async fn change_settings(&self, change: SettingsChange) -> Result<(), BackendError>;
+
+    /// Earlier changes, the latest first.
+    async fn settings_history(&self) -> Result<Vec<SettingsRevision>, BackendError>;
 }

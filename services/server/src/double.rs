@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use ulex_domain::{Event, EventId, Feedback, Item, ItemId, Timestamp, UserId};
 use ulex_storage::data::{DataStore, MemoryStore, Submission};
 
 use crate::backend::{
-    Backend, BackendError, Health, ListQuery, Node, Receipt, ScoredItem, Status, TaskProgress,
+    Backend, BackendError, Health, ListQuery, Node, Receipt, ScoredItem, SettingsChange, SettingsRevision,
+    Status, TaskProgress,
 };
 
 type List = Result<Vec<ScoredItem>, BackendError>;
@@ -28,6 +30,8 @@ pub(crate) struct Double {
     pub(crate) cached: AtomicBool,
     /// Lists of users wait for one of these.
     pub(crate) gate: Semaphore,
+    /// What is shown as settings.
+    pub(crate) settings: Mutex<Value>,
     /// Submitted events.
     pub(crate) submitted: AtomicUsize,
 }
@@ -44,6 +48,7 @@ impl Double {
             disabled: AtomicBool::new(false),
             cached: AtomicBool::new(false),
             gate: Semaphore::new(Self::PLACES),
+            settings: Mutex::new(json!({"recommend": {"cache_size": 100}})),
             submitted: AtomicUsize::new(0),
         }
     }
@@ -189,5 +194,30 @@ impl Backend for Double {
     async fn cluster(&self) -> Result<Vec<Node>, BackendError> {
         self.check()?;
         Ok(Vec::new())
+    }
+
+    fn shown_settings(&self) -> Value {
+        self.settings.lock().clone()
+    }
+
+    async fn change_settings(&self, change: SettingsChange) -> Result<(), BackendError> {
+        self.check()?;
+        let mut settings = self.settings.lock();
+        match change {
+            SettingsChange::Replace(section) if !section.is_object() => {
+                return Err(BackendError::Unfit("recommend: expected a section".to_owned()));
+            }
+            SettingsChange::Replace(section) => settings["recommend"] = section,
+            SettingsChange::Patch(changes) => settings["patched"] = json!(changes),
+            SettingsChange::Clear => settings["recommend"] = Value::Null,
+            SettingsChange::Restore(revision) => settings["restored"] = json!(revision),
+        }
+        Ok(())
+    }
+
+    async fn settings_history(&self) -> Result<Vec<SettingsRevision>, BackendError> {
+        self.check()?;
+        let values = self.settings.lock().as_object().unwrap().clone().into_iter().collect();
+        Ok(vec![SettingsRevision { revision: 3, time: Timestamp::ZERO, restored: None, values }])
     }
 }

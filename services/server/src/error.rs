@@ -66,7 +66,9 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::Backend(BackendError::Invalid { .. }) => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::Backend(BackendError::Invalid { .. } | BackendError::Unfit(_)) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) | Self::Backend(BackendError::NotFound(_) | BackendError::Disabled(_)) => {
                 StatusCode::NOT_FOUND

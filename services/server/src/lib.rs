@@ -19,6 +19,7 @@ mod parts;
 pub mod published;
 pub mod server;
 pub mod settings;
+pub mod settings_desk;
 
 pub use api::{ApiState, openapi_json, routes};
 pub use backend::{Backend, BackendError, ListQuery, Receipt, ScoredItem};

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use ulex_domain::{Event, EventId, Feedback, ItemId, Timestamp, UserId};
 use ulex_nats::bus::Bucket;
 use ulex_nats::membership::{Heartbeat, Role};
@@ -16,15 +17,17 @@ use ulex_recommenders::service::Recommender;
 use ulex_storage::data::DataStore;
 
 use crate::backend::{
-    Backend, BackendError, Health, ListQuery, MatchingScore, Node, RankingScore, Receipt, ScoredItem, Status,
-    TaskProgress,
+    Backend, BackendError, Health, ListQuery, MatchingScore, Node, RankingScore, Receipt, ScoredItem,
+    SettingsChange, SettingsRevision, Status, TaskProgress,
 };
 use crate::gateway::{Gateway, SubmitError};
+use crate::settings_desk::SettingsDesk;
 
 /// See the module documentation.
 pub struct LiveBackend {
     recommender: Recommender,
     gateway: Gateway,
+    desk: SettingsDesk,
     progress: Bucket<Progress>,
     members: Bucket<Heartbeat>,
     node: String,
@@ -39,26 +42,22 @@ impl LiveBackend {
     pub async fn open(
         bus: &Bus,
         recommender: Recommender,
-        gateway: Gateway,
+        (gateway, desk): (Gateway, SettingsDesk),
         (node, meta_timeout): (String, Duration),
     ) -> Result<Self, BusError> {
         let progress = bus.bucket(&PROGRESS).await?;
         let members = bus.bucket(&members(meta_timeout)).await?;
-        Ok(Self { recommender, gateway, progress, members, node })
+        Ok(Self { recommender, gateway, desk, progress, members, node })
     }
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, BackendError> {
-        let entries = self.members.entries().await.map_err(|reason| unavailable(&reason))?;
+        let entries = self.members.entries().await?;
         Ok(entries
             .into_iter()
             .map(|entry| entry.value)
             .filter(|beat| beat.node != self.node || beat.role != Role::One)
             .collect())
     }
-}
-
-fn unavailable(reason: &BusError) -> BackendError {
-    BackendError::Unavailable(reason.to_string())
 }
 
 fn failed(reason: RecommendError) -> BackendError {
@@ -161,7 +160,7 @@ impl Backend for LiveBackend {
     }
 
     async fn tasks(&self) -> Result<Vec<TaskProgress>, BackendError> {
-        let entries = self.progress.entries().await.map_err(|reason| unavailable(&reason))?;
+        let entries = self.progress.entries().await?;
         let mut tasks: Vec<TaskProgress> = entries.into_iter().map(|entry| task(entry.value)).collect();
         tasks.sort_by(|a, b| a.start_time.cmp(&b.start_time).then_with(|| a.name.cmp(&b.name)));
         Ok(tasks)
@@ -219,10 +218,28 @@ impl Backend for LiveBackend {
             },
             version: beat.version,
             update_time: beat.sent_at,
+            start_time: beat.started_at,
+            model_set: beat.model_set.unwrap_or_default(),
+            queue_depth: beat.queue_depth,
+            lag: beat.lag,
+            cpu: beat.cpu,
+            rss: beat.rss,
         };
         let mut nodes: Vec<Node> = self.heartbeats().await?.into_iter().map(node).collect();
         nodes.sort_by(|a, b| a.role.cmp(&b.role).then_with(|| a.uuid.cmp(&b.uuid)));
         Ok(nodes)
+    }
+
+    fn shown_settings(&self) -> Value {
+        self.desk.shown()
+    }
+
+    async fn change_settings(&self, change: SettingsChange) -> Result<(), BackendError> {
+        self.desk.change(change).await
+    }
+
+    async fn settings_history(&self) -> Result<Vec<SettingsRevision>, BackendError> {
+        self.desk.history().await
     }
 }
 

@@ -8,6 +8,8 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -43,15 +45,16 @@ pub struct Jobs {
     bus: Bus,
     predictors: Vec<Guarded<Predictor>>,
     counts: Rc<RefCell<Counts>>,
+    under_way: Arc<AtomicUsize>,
     stop: Rc<Notify>,
     settled: Option<oneshot::Receiver<()>>,
 }
 
 impl Jobs {
-    /// Prepares the actor; it begins to pull when it is started.
+    /// Prepares the actor; it begins to pull when it is started. `under_way` is how many jobs are worked on.
     #[must_use]
-    pub fn new(bus: Bus, predictors: Vec<Guarded<Predictor>>) -> Self {
-        Self { bus, predictors, counts: Rc::default(), stop: Rc::default(), settled: None }
+    pub fn new(bus: Bus, predictors: Vec<Guarded<Predictor>>, under_way: Arc<AtomicUsize>) -> Self {
+        Self { bus, predictors, counts: Rc::default(), under_way, stop: Rc::default(), settled: None }
     }
 }
 
@@ -61,8 +64,8 @@ impl Actor for Jobs {
     fn started(&mut self, ctx: &mut Self::Context) {
         let (done, settled) = oneshot::channel();
         self.settled = Some(settled);
-        let work =
-            work(self.bus.clone(), self.predictors.clone(), Rc::clone(&self.counts), Rc::clone(&self.stop));
+        let told = (Rc::clone(&self.counts), Arc::clone(&self.under_way));
+        let work = work(self.bus.clone(), self.predictors.clone(), told, Rc::clone(&self.stop));
         let work = async move {
             work.await;
             let _ = done.send(());
@@ -71,7 +74,12 @@ impl Actor for Jobs {
     }
 }
 
-async fn work(bus: Bus, predictors: Vec<Guarded<Predictor>>, counts: Rc<RefCell<Counts>>, stop: Rc<Notify>) {
+async fn work(
+    bus: Bus,
+    predictors: Vec<Guarded<Predictor>>,
+    (counts, depth): (Rc<RefCell<Counts>>, Arc<AtomicUsize>),
+    stop: Rc<Notify>,
+) {
     let limit = predictors.len() * PER_PREDICTOR;
     let under_way = gauge!("ulex_refresh_jobs_under_way");
     let mut puller: Option<Puller<RefreshJob>> = None;
@@ -80,6 +88,7 @@ async fn work(bus: Bus, predictors: Vec<Guarded<Predictor>>, counts: Rc<RefCell<
     loop {
         let free = limit - running.len();
         under_way.set(running.len() as f64);
+        depth.store(running.len(), Ordering::Relaxed);
         let pulled = tokio::select! {
             biased;
             () = stop.notified() => break,
@@ -128,7 +137,8 @@ async fn one(job: Delivery<RefreshJob>, predictor: Guarded<Predictor>, counts: R
     let Some(predictor) = predictor.addr() else { return };
     let span = tracing::info_span!("refresh", otel.kind = "consumer", attempt = job.attempt());
     continue_trace(&span, &job.message().headers);
-    let settled = match predictor.send(Predict { user, span: span.clone() }).await {
+    let predicting = predictor.send(Predict { user, span: span.clone() });
+    let settled = match while_saying_so(&job, predicting).await {
         Ok(Ok(computed)) => {
             counts.borrow_mut().done += 1;
             let outcome = if computed { "computed" } else { "fresh" };
@@ -147,6 +157,22 @@ async fn one(job: Delivery<RefreshJob>, predictor: Guarded<Predictor>, counts: R
     };
     if let Err(reason) = settled {
         warn!(%reason, "a refresh job could not be settled");
+    }
+}
+
+/// Tells the bus that the job is worked on for as long as it is: a list that takes long must not be made twice.
+async fn while_saying_so<T>(job: &Delivery<RefreshJob>, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = tokio::time::sleep(REFRESH.ack_wait / 3) => {
+                if let Err(reason) = job.in_progress().await {
+                    warn!(%reason, "the bus could not be told that a refresh job is worked on");
+                }
+            }
+        }
     }
 }
 

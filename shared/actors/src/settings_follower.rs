@@ -116,6 +116,7 @@ impl Actor for SettingsFollower {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        gauge!("ulex_settings_revision").set(self.in_force.borrow().revision as f64);
         let (bus, own) = (self.bus.clone(), ctx.address());
         let watching = async move {
             while own.connected() {

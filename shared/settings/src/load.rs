@@ -124,7 +124,7 @@ pub(crate) fn overlaid(base: Value, overrides: &BTreeMap<String, Value>) -> Resu
 ///
 /// # Errors
 /// Wrong and missing values, all of them.
-pub(crate) fn only_section(section: &str, tree: Value) -> Result<Settings, SettingsError> {
+pub(crate) fn only_section(section: &str, tree: &Value) -> Result<Settings, SettingsError> {
     let mut layers = Layers::with_defaults();
     let prefix = format!("{section}.");
     layers.leaves.retain(|key, _| !key.starts_with(&prefix));

@@ -12,7 +12,7 @@ use crate::load;
 use crate::written::Written;
 
 /// Keys, or sections if they end with a dot, without effect.
-const KEYS: [&str; 26] = [
+const KEYS: [&str; 25] = [
     "database.vector_store",
     "database.vector_table_prefix",
     "database.cache_client_name",
@@ -28,7 +28,6 @@ const KEYS: [&str; 26] = [
     "master.ssl_key",
     "master.dashboard_user_name",
     "master.dashboard_password",
-    "master.dashboard_redacted",
     "recommend.external",
     "recommend.collaborative.optimize_period",
     "recommend.collaborative.optimize_trials",

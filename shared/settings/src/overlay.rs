@@ -54,7 +54,7 @@ pub fn whole_section(now: &Settings, posted: Value) -> Result<Overrides, Setting
     let mut section = load::lower_case(posted);
     let present = describe::written(&now.recommend);
     keep_secrets(&mut section, &present);
-    let recommend = load::only_section(SECTION, section)?.recommend;
+    let recommend = load::only_section(SECTION, &section)?.recommend;
     let tree = json!({ SECTION: describe::written(&recommend) });
     let value_of = |key: String| {
         let value = key.split('.').try_fold(&tree, |table, name| table.get(name)).cloned();
@@ -139,7 +139,8 @@ mod tests {
         assert_eq!(unranked.recommend.ranker.recommenders.len(), 1, "as a file with that type and no list");
 
         let said = from_toml("[recommend.fallback]\nrecommenders = ['non-personalized/popular']").unwrap();
-        let text = overlay(&said.settings, &one("recommend.non-personalized", boards)).unwrap_err().to_string();
+        let text =
+            overlay(&said.settings, &one("recommend.non-personalized", boards)).unwrap_err().to_string();
         assert!(text.contains("recommend.fallback.recommenders"), "{text}");
     }
 
@@ -160,7 +161,10 @@ mod tests {
     fn only_keys_of_the_section_can_be_overridden() {
         for key in ["master.n_jobs", "recommend.cash_size", "recommend", "recommend.ranker", "cache_size"] {
             let text = refusal(&one(key, json!(3)));
-            assert!(text.contains(key) && text.contains("the full name of a setting of [recommend]"), "{text}");
+            assert!(
+                text.contains(key) && text.contains("the full name of a setting of [recommend]"),
+                "{text}"
+            );
         }
         let text = refusal(&one("recommend.non-personalized", json!([{"name": "a", "scor": "1"}])));
         assert!(text.contains("scor"), "{text}");

@@ -1,6 +1,7 @@
 //! What only the servers of the bus know, asked for every few seconds.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use metrics::{counter, gauge};
@@ -10,6 +11,8 @@ use tracing::debug;
 use ulex_nats::topology::{CHANGES, DEAD, EVENTS, INGEST, JOBS, REFRESH};
 use ulex_nats::transport::{ConsumerSpec, StreamSpec};
 use ulex_nats::{Bus, BusError};
+
+use crate::vitals::Figures;
 
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_secs(5);
@@ -28,11 +31,11 @@ impl Drop for Rounds {
 impl Rounds {
     /// Begins. `position` is how far this process has followed the stream `CHANGES`, if it does.
     #[must_use]
-    pub fn begin(bus: Bus, position: Option<Arc<watch::Sender<u64>>>) -> Self {
+    pub fn begin(bus: Bus, position: Option<Arc<watch::Sender<u64>>>, figures: Arc<Figures>) -> Self {
         let asking = async move {
             loop {
                 super::settle();
-                match tokio::time::timeout(ROUND_WITHIN, round(&bus, position.as_deref())).await {
+                match tokio::time::timeout(ROUND_WITHIN, round(&bus, position.as_deref(), &figures)).await {
                     Ok(Ok(())) => {}
                     Ok(Err(BusError::Closed)) => return,
                     // Whoever uses the bus says so in the log.
@@ -51,10 +54,9 @@ fn missed(reason: &str) {
     counter!("ulex_bus_rounds_missed_total").increment(1);
 }
 
-async fn round(bus: &Bus, position: Option<&watch::Sender<u64>>) -> Result<(), BusError> {
-    for consumer in [&INGEST, &REFRESH] {
-        backlog(bus, consumer).await?;
-    }
+async fn round(bus: &Bus, position: Option<&watch::Sender<u64>>, figures: &Figures) -> Result<(), BusError> {
+    figures.events_waiting.store(backlog(bus, &INGEST).await?, Ordering::Relaxed);
+    figures.jobs_waiting.store(backlog(bus, &REFRESH).await?, Ordering::Relaxed);
     for stream in [&EVENTS, &DEAD, &JOBS] {
         state(bus, stream).await?;
     }
@@ -66,12 +68,13 @@ async fn round(bus: &Bus, position: Option<&watch::Sender<u64>>) -> Result<(), B
     Ok(())
 }
 
-async fn backlog(bus: &Bus, consumer: &ConsumerSpec) -> Result<(), BusError> {
+/// Messages that wait for the consumer.
+async fn backlog(bus: &Bus, consumer: &ConsumerSpec) -> Result<u64, BusError> {
     let backlog = bus.backlog(consumer).await?;
     let name = consumer.name.to_string();
     gauge!("ulex_consumer_waiting", "consumer" => name.clone()).set(backlog.waiting as f64);
     gauge!("ulex_consumer_in_flight", "consumer" => name).set(backlog.in_flight as f64);
-    Ok(())
+    Ok(backlog.waiting)
 }
 
 /// The position of the last message.

@@ -72,20 +72,16 @@ impl LeaderCrew {
             pool: Arc::clone(&parts.pool),
             tasks: parts.tasks.clone(),
             settings: Arc::new(CycleSettings::new(settings.as_ref().clone())),
-            policy: Policy {
-                quiet: settings.training.quiet,
-                first_fit_within: settings.training.first_fit_within,
-                fit_period: settings
-                    .recommend
-                    .collaborative
-                    .fit_period
-                    .min(settings.recommend.ranker.fit_period),
-                growth: settings.training.growth,
-            },
+            policy: Policy::new(settings),
             rows_at_start: parts.recommender.data().counts().await.map_or(0, |counts| counts.feedback),
         };
         // Last: a trainer may be due at once.
-        crew.guard("trainer", &places.trainer, move || Trainer::new(trainer_parts.clone()));
+        let in_force = Arc::clone(&parts.in_force);
+        crew.guard("trainer", &places.trainer, move || {
+            let now = Arc::clone(&in_force.borrow().settings);
+            let settings = Arc::new(CycleSettings::new(now.as_ref().clone()));
+            Trainer::new(TrainerParts { settings, policy: Policy::new(&now), ..trainer_parts.clone() })
+        });
         if let Some(live) = parts.recommender.live() {
             places.trainer.outlet().send(LiveChanged(Arc::clone(&live.set)));
             let published = Published { model_set: live.set.id().to_owned(), users: Arc::default() };

@@ -1,6 +1,7 @@
 //! The routes as callers see them, over a double of the backend.
 
 mod bodies;
+mod config;
 mod conventions;
 mod feedback;
 mod items;
