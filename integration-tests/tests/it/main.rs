@@ -12,6 +12,7 @@ mod feedback_path;
 mod freshness;
 mod metrics;
 mod models;
+mod outages;
 mod private_servers;
 mod rest_contract;
 mod restart;
