@@ -13,7 +13,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use async_trait::async_trait;
 use smol_str::SmolStr;
 use ulex_domain::{Event, EventId, Feedback, ItemId, UserId};
-use ulex_server::backend::{Effort, Health, Node, Quality, Recommended, Status, TaskProgress};
+use ulex_server::backend::{Health, Node, Status, TaskProgress};
 use ulex_server::{ApiSettings, ApiState, Backend, BackendError, ListQuery, Receipt, ScoredItem};
 use ulex_storage::data::DataStore;
 
@@ -35,17 +35,12 @@ impl Backend for Canned {
         Ok(Receipt::default())
     }
 
-    fn recommend_now(&self, _user: &UserId, query: &ListQuery, _effort: Effort) -> Option<Recommended> {
-        Some(Recommended { list: list(query), quality: Quality::Full })
+    fn recommend_now(&self, _user: &UserId, query: &ListQuery) -> Option<Vec<ScoredItem>> {
+        Some(list(query))
     }
 
-    async fn recommend(
-        &self,
-        _user: &UserId,
-        query: &ListQuery,
-        _effort: Effort,
-    ) -> Result<Recommended, BackendError> {
-        Ok(Recommended { list: list(query), quality: Quality::Full })
+    async fn recommend(&self, _user: &UserId, query: &ListQuery) -> List {
+        Ok(list(query))
     }
 
     async fn latest(&self, _user: Option<&UserId>, query: &ListQuery) -> List {

@@ -10,8 +10,7 @@ use ulex_domain::{Event, EventId, Feedback, Item, ItemId, Timestamp, UserId};
 use ulex_storage::data::{DataStore, MemoryStore, Submission};
 
 use crate::backend::{
-    Backend, BackendError, Effort, Health, ListQuery, Node, Quality, Receipt, Recommended, ScoredItem,
-    Status, TaskProgress,
+    Backend, BackendError, Health, ListQuery, Node, Receipt, ScoredItem, Status, TaskProgress,
 };
 
 type List = Result<Vec<ScoredItem>, BackendError>;
@@ -27,8 +26,6 @@ pub(crate) struct Double {
     pub(crate) disabled: AtomicBool,
     /// Lists of users are at hand.
     pub(crate) cached: AtomicBool,
-    /// And these are out of date.
-    pub(crate) stale: AtomicBool,
     /// Lists of users wait for one of these.
     pub(crate) gate: Semaphore,
     /// Submitted events.
@@ -46,7 +43,6 @@ impl Double {
             away: AtomicBool::new(false),
             disabled: AtomicBool::new(false),
             cached: AtomicBool::new(false),
-            stale: AtomicBool::new(false),
             gate: Semaphore::new(Self::PLACES),
             submitted: AtomicUsize::new(0),
         }
@@ -110,30 +106,14 @@ impl Backend for Double {
         Ok(Receipt { rows_deleted: outcome.rows_deleted, duplicate: outcome.duplicate })
     }
 
-    fn recommend_now(&self, user: &UserId, query: &ListQuery, effort: Effort) -> Option<Recommended> {
+    fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredItem>> {
         let list = self.cached.load(Ordering::Relaxed).then(|| self.list(&format!("user/{user}")))?;
-        let is_stale = self.stale.load(Ordering::Relaxed);
-        if is_stale && effort == Effort::Full {
-            return None;
-        }
-        let quality = if is_stale { Quality::Stale } else { Quality::Full };
-        Some(Recommended { list: list.into_iter().skip(query.offset).take(query.n).collect(), quality })
+        Some(list.into_iter().skip(query.offset).take(query.n).collect())
     }
 
-    async fn recommend(
-        &self,
-        user: &UserId,
-        query: &ListQuery,
-        effort: Effort,
-    ) -> Result<Recommended, BackendError> {
+    async fn recommend(&self, user: &UserId, query: &ListQuery) -> List {
         let _permit = self.gate.acquire().await.map_err(|_closed| BackendError::Overloaded)?;
-        let list = self.serve(self.list(&format!("user/{user}")), Some(user), query).await?;
-        let quality = match effort {
-            Effort::Full | Effort::Kept => Quality::Full,
-            Effort::Unranked => Quality::Unranked,
-            Effort::Leaderboard => Quality::Leaderboard,
-        };
-        Ok(Recommended { list, quality })
+        self.serve(self.list(&format!("user/{user}")), Some(user), query).await
     }
 
     #[expect(clippy::cast_precision_loss, reason = "seconds")]

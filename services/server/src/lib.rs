@@ -15,7 +15,6 @@ mod http;
 pub mod ingest;
 pub mod live_backend;
 pub mod newcomers;
-mod overload;
 mod parts;
 pub mod published;
 pub mod server;

@@ -16,8 +16,8 @@ use ulex_recommenders::service::Recommender;
 use ulex_storage::data::DataStore;
 
 use crate::backend::{
-    Backend, BackendError, Effort, Health, ListQuery, MatchingScore, Node, RankingScore, Receipt,
-    Recommended, ScoredItem, Status, TaskProgress,
+    Backend, BackendError, Health, ListQuery, MatchingScore, Node, RankingScore, Receipt, ScoredItem, Status,
+    TaskProgress,
 };
 use crate::gateway::{Gateway, SubmitError};
 
@@ -84,17 +84,12 @@ impl Backend for LiveBackend {
         }
     }
 
-    fn recommend_now(&self, user: &UserId, query: &ListQuery, effort: Effort) -> Option<Recommended> {
-        self.recommender.recommend_now_within(user, query, effort)
+    fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredItem>> {
+        self.recommender.recommend_now(user, query)
     }
 
-    async fn recommend(
-        &self,
-        user: &UserId,
-        query: &ListQuery,
-        effort: Effort,
-    ) -> Result<Recommended, BackendError> {
-        self.recommender.recommend_within(user, query, effort).await.map_err(failed)
+    async fn recommend(&self, user: &UserId, query: &ListQuery) -> Result<Vec<ScoredItem>, BackendError> {
+        self.recommender.recommend(user, query).await.map_err(failed)
     }
 
     async fn latest(

@@ -5,7 +5,6 @@ mod conventions;
 mod feedback;
 mod items;
 mod lists;
-mod overload;
 mod random;
 mod users;
 
