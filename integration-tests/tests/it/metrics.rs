@@ -18,8 +18,15 @@ fn value(page: &str, series: &str) -> f64 {
     line.map_or(0.0, |value| value.parse().unwrap())
 }
 
-fn names(page: &str) -> Vec<&str> {
-    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect()
+/// The names on a page.
+fn names(page: &str) -> impl Iterator<Item = &str> {
+    page.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+}
+
+/// The names on a page that the documentation does not list.
+fn undocumented(page: &str) -> Vec<String> {
+    let documented = include_str!("../../../docs/observability.md");
+    names(page).filter(|name| !documented.contains(&format!("`{name}`"))).map(str::to_owned).collect()
 }
 
 #[test]
@@ -46,16 +53,12 @@ fn the_page_tells_what_happened_under_documented_names() {
         assert!(value(&now, series) >= least, "{series} in\n{now}");
     }
 
-    let documented = include_str!("../../../docs/observability.md");
     wait_until("a model is live", Duration::from_secs(60), || client.has_models());
     wait_until("it is on the page", Duration::from_secs(20), || {
         let page = page(&mut client);
         value(&page, "ulex_model_epoch") >= 1.0 && value(&page, "gorse_master_feedbacks_total") == 2.0
     });
-    let page = page(&mut client);
-    let unknown: Vec<_> =
-        names(&page).into_iter().filter(|name| !documented.contains(&format!("`{name}`"))).collect();
-    assert_eq!(unknown, Vec::<&str>::new(), "docs/observability.md does not list them");
+    assert_eq!(undocumented(&page(&mut client)), Vec::<String>::new());
 }
 
 #[test]
@@ -72,4 +75,56 @@ fn the_page_needs_no_key_and_its_labels_do_not_grow_with_paths() {
     assert!(requests <= 4, "{page}");
     let refused = client.send("GET", "/api/user/ann", &[], None).unwrap();
     assert_eq!(refused.status, 401);
+}
+
+mod on_cluster {
+    use std::collections::BTreeSet;
+
+    use ulex_integration_tests::datasets::{TWO_TASTES_CONFIG, two_tastes};
+    use ulex_integration_tests::{Cluster, Role};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[test]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    fn every_role_serves_what_is_its_own_under_documented_names() {
+        let settings = format!("{TWO_TASTES_CONFIG}\n[training]\nquiet = '1s'\n");
+        let mut cluster = Cluster::builder().configured(&settings).start();
+        let mut client = cluster.client();
+        two_tastes().load(&mut client);
+        wait_until("there are models", LIMIT, || client.has_models());
+        client.recommend("tea-user-0", 3);
+
+        let of_its_own = [
+            (
+                Role::Master,
+                vec!["ulex_fits_total", "ulex_refresh_jobs_planned_total", "gorse_master_items_total"],
+            ),
+            (Role::Worker, vec!["ulex_refresh_jobs_total", "ulex_store_seconds", "ulex_model_epoch"]),
+            (Role::Server, vec!["ulex_http_requests_total", "ulex_lists_total", "ulex_events_applied_total"]),
+        ];
+        let everywhere = [
+            "ulex_build_info",
+            "ulex_stream_messages",
+            "ulex_consumer_waiting",
+            "process_resident_memory_bytes",
+        ];
+        for (role, own) in of_its_own {
+            let mut client = cluster.member(role, 0).client();
+            let wanted: BTreeSet<&str> = own.into_iter().chain(everywhere).collect();
+            let missing = |page: &str| -> Vec<&str> {
+                let present: BTreeSet<&str> = names(page).collect();
+                wanted.iter().copied().filter(|name| !present.contains(name)).collect()
+            };
+            wait_until(&format!("the {role} serves {wanted:?}"), LIMIT, || {
+                missing(&page(&mut client)).is_empty()
+            });
+            wait_until(&format!("the {role} knows what the bus holds"), LIMIT, || {
+                value(&page(&mut client), "ulex_stream_messages{stream=\"CHANGES\"}") > 0.0
+            });
+            assert_eq!(undocumented(&page(&mut client)), Vec::<String>::new(), "of the {role}");
+        }
+    }
 }
