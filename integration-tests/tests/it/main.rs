@@ -10,6 +10,7 @@ mod demonstration;
 mod disk_full;
 mod feedback_path;
 mod freshness;
+mod metrics;
 mod models;
 mod outages;
 mod private_servers;

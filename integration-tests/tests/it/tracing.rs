@@ -113,6 +113,15 @@ fn spans_that_were_exported_are_counted_on_the_page_of_metrics() {
     assert!(page.text().contains("ulex_trace_spans_total"));
 }
 
+#[test]
+fn an_exporter_of_gorse_that_is_not_supported_is_named_and_the_process_runs_without_traces() {
+    let ulex = Ulex::configured("[tracing]\nenable_tracing = true\nexporter = \"zipkin\"\n");
+    let answer = ulex.client().send("GET", "/api/recommend/bob", &[], None).unwrap();
+    assert_eq!(answer.status, 200);
+    let told = "tracing is not in effect: tracing.exporter: zipkin is not supported";
+    assert_eq!(ulex.log().matches(told).count(), 1, "{}", ulex.log());
+}
+
 mod on_cluster {
     use std::collections::BTreeSet;
 

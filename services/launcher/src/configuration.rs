@@ -27,6 +27,11 @@ pub fn read(file: Option<&Path>, voice: Voice) -> Result<Settings, ExitCode> {
     if !settings.not_yet.is_empty() {
         warn!(keys = settings.not_yet.join(", "), "these settings are not in effect yet");
     }
+    if let (Voice::Service(_), true) = (voice, settings.tracing.enable)
+        && let Err(reason) = telemetry::collector(&settings.tracing)
+    {
+        warn!("tracing is not in effect: {reason}");
+    }
     Ok(settings)
 }
 

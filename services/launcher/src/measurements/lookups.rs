@@ -80,7 +80,8 @@ fn look_as_gorse(manifest: &Manifest) {
     ];
     for (name, metric) in told {
         if let Some(value) = manifest.metrics.get(&metric) {
-            gauge!(name).set(*value);
+            // A negative zero is a zero to everybody but a reader.
+            gauge!(name).set(*value + 0.0);
         }
     }
 }
