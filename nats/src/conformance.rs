@@ -43,9 +43,9 @@ impl Place {
         format!("{name}-{}", self.own).into()
     }
 
-    /// A subject or a filter.
+    /// A subject or a filter, of a root that no deployment uses: a server may be shared with one.
     pub(crate) fn subject(&self, below: &str) -> String {
-        format!("ulex.v1.{}.{below}", self.own)
+        format!("ulex.v0.{}.{below}", self.own)
     }
 
     /// A message on `event.<kind>.<key>`.

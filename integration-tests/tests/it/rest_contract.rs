@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ulex_integration_tests::datasets::{conformance_dir, movielens_100k};
 use ulex_integration_tests::recording::{self, Case};
-use ulex_integration_tests::{Client, Ulex, wait_until};
+use ulex_integration_tests::{Client, Cluster, Role, Ulex, wait_until};
 
 /// Recordings in the order in which they were made; the last one stores what no other expects.
 const RECORDINGS: [&str; 8] =
@@ -50,10 +50,28 @@ fn recorded_requests_get_their_recorded_answers() {
     let mut client = ulex.client();
     wait_until("a model is live", Duration::from_secs(180), || client.has_models());
 
+    replay_all(&folder, &mut client);
+}
+
+/// The same through a server of a cluster, whose writes another server may apply.
+#[test]
+#[ignore = "needs ULEX_DATA_DIR, ULEX_CONFORMANCE_DIR and the servers of a cluster: ULEX_TEST_NATS_SERVER"]
+fn a_cluster_gives_the_recorded_answers_too() {
+    let folder = conformance_dir();
+    let config = std::fs::read_to_string(folder.join("gorse.toml")).expect("set ULEX_CONFORMANCE_DIR");
+    let mut cluster = Cluster::builder().servers(2).configured(&config).start();
+    let mut client = cluster.member(Role::Server, 1).client();
+    movielens_100k().load(&mut client);
+    wait_until("a model is live", Duration::from_secs(180), || client.has_models());
+    replay_all(&folder, &mut client);
+}
+
+/// Replays everything and fails for the first difference nobody has explained.
+fn replay_all(folder: &Path, client: &mut Client) {
     let (mut cases, mut equal, mut open, mut used) = (0, 0, Vec::new(), Vec::new());
     for name in RECORDINGS {
         let recorded = recording::cases(&folder.join(format!("{name}.jsonl")));
-        let (differences, same, known) = replay(&recorded, &mut client);
+        let (differences, same, known) = replay(&recorded, client);
         eprintln!(
             "{name}: {} cases, {same} equal, {} known, {} open",
             recorded.len(),

@@ -94,22 +94,21 @@ fn a_collector_that_is_away_is_told_of_once_and_harms_nobody() {
 }
 
 fn lost_spans(client: &mut ulex_integration_tests::Client) -> u64 {
-    let page = client.send("GET", "/metrics", &[], None).unwrap().text().to_string();
+    let page = client.send("GET", "/metrics", &[], None).unwrap().text();
     let line = page.lines().find(|line| line.starts_with("ulex_trace_spans_lost_total"));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
 #[test]
-fn a_log_line_of_a_traced_request_names_the_trace() {
+fn spans_that_were_exported_are_counted_on_the_page_of_metrics() {
     let collector = OtlpReceiver::start();
     let ulex = Ulex::configured(&collector.configuration("otlphttp"));
     let trace = "4bf92f3577b34da6a3ce929d0e0e4737";
     let parent = traceparent(trace);
     let headers = [("traceparent", parent.as_str()), ("Content-Type", "application/json")];
-    // Refused by the ingester with a line in its log: a key that no table takes.
     let body = br#"[{"FeedbackType":"like","UserId":"ann","ItemId":"tea","Timestamp":"2024-01-01"}]"#;
     ulex.client().send("POST", "/api/feedback", &headers, Some(body)).unwrap();
-    collector.complete_trace(trace, &["ingest"], LIMIT);
+    let _whole = collector.complete_trace(trace, &["ingest"], LIMIT);
     let page = ulex.client().send("GET", "/metrics", &[], None).unwrap();
     assert!(page.text().contains("ulex_trace_spans_total"));
 }

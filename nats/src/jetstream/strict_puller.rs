@@ -1,9 +1,9 @@
 //! Durable consumers with an order: a cursor that one puller at a time moves forward.
 //!
 //! JetStream's own consumers deliver again out of order after a failure, and what a dead puller held comes back only
-//! after `ack_wait`. So a consumer with [`Order::Strict`] is a value in a bucket instead: how far it has come and who
+//! after `ack_wait`. So a consumer with [`crate::transport::Order::Strict`] is a value in a bucket instead: how far it has come and who
 //! moves it. Whoever holds it reads the stream with an ordered reader, hands messages out from memory by the rules of
-//! [`Queue`], and writes the cursor by compare-and-set, every [`RENEW`] and when everything at hand is settled. Settling
+//! [`crate::queue::Queue`], and writes the cursor by compare-and-set, every [`RENEW`] and when everything at hand is settled. Settling
 //! costs no message, so thousands are settled at once for one small write.
 //!
 //! - A holder that was not heard of for [`TAKE_OVER`], by the clock of whoever waits, is replaced; nobody's clocks are

@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_file_that_can_be_used_says_what_will_run() {
-        let toml = "[database]\ndata_store = \"postgres://ann:secret@db/shop\"\n[master]\nhttp_port = 9000\n\
+        let toml = "[database]\ndata_store = \"mysql://ann:secret@db/shop\"\n[master]\nhttp_port = 9000\n\
                     [recommend.data_source]\npositive_feedback_types = [\"rating>=4\"]\n\
                     [[recommend.item-to-item]]\nname = \"similar\"\ntype = \"users\"\n";
         let (_folder, path) = file(toml);

@@ -4,7 +4,7 @@
 //! standard output belongs to results. The configuration says how much and in which form; `ULEX_LOG` wins over it, in the
 //! notation of `tracing-subscriber` (`info,ulex_master=debug`). A line that was written inside a recorded trace names it.
 //!
-//! Traces go to a collector as `[tracing]` says, from a thread of their own; see [`mod@export`]. Without them no span is
+//! Traces go to a collector as `[tracing]` says, from a thread of their own; see `telemetry/export.rs`. Without them no span is
 //! ever made: a call site that is disabled costs one load.
 
 mod export;

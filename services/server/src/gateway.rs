@@ -8,8 +8,8 @@
 //! whole, and the answer is given when all have. Parts of an event with an id have ids made from it, so a retry repeats
 //! only what is missing.
 //!
-//! Every wait has an end. A log that does not take the event within [`APPEND_WITHIN`], because it is full or the bus is
-//! away, is [`SubmitError::Unavailable`]; so is a receipt that does not come within [`RECEIPT_WITHIN`]. The event says
+//! Every wait has an end. A log that does not take the event within `APPEND_WITHIN`, because it is full or the bus is
+//! away, is [`SubmitError::Unavailable`]; so is a receipt that does not come within `RECEIPT_WITHIN`. The event says
 //! how long somebody waits for it, and an ingester that comes to it later removes it instead of applying it.
 
 use std::collections::HashMap;

@@ -103,7 +103,7 @@ fn is_told(metadata: &Metadata<'_>) -> bool {
 
 /// `host:port` or a URL, as a URL. Gorse's sample writes a URL where its program wants none; both are understood.
 pub(super) fn endpoint(settings: &Tracing) -> Result<String, TelemetryError> {
-    let given = settings.collector_endpoint.trim().trim_end_matches('/');
+    let given = settings.collector_endpoint.trim();
     let refused = |reason: &str| TelemetryError::Tracing {
         key: "collector_endpoint",
         reason: format!("{reason}, got {given:?}"),
@@ -114,10 +114,10 @@ pub(super) fn endpoint(settings: &Tracing) -> Result<String, TelemetryError> {
         TracingExporter::Zipkin => return Err(no_zipkin()),
     };
     let address = match given.split_once("://") {
-        Some(("http", address)) => address,
+        Some(("http", address)) => address.trim_end_matches('/'),
         Some(_) => return Err(refused("expected host:port or http://host:port (TLS is not supported)")),
         None if given.is_empty() => default,
-        None => given,
+        None => given.trim_end_matches('/'),
     };
     let (host, own_path) = address.split_once('/').map_or((address, None), |(host, path)| (host, Some(path)));
     if host.is_empty() || host.contains(char::is_whitespace) {

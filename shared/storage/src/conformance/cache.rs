@@ -108,7 +108,7 @@ async fn a_list_from_before_a_change_is_refused(store: &dyn CacheStore) {
     store.invalidate_users(std::slice::from_ref(&id)).await.expect("invalidate");
     assert!(!store.put_user(&id, list("old", 1), old).await.expect("put"));
     let view = store.user(&id).await.expect("read");
-    assert!(view.entry.is_none() && view.mark > old);
+    assert!(view.entry.is_none() && view.mark != old);
     assert!(store.put_user(&id, list("new", 1), view.mark).await.expect("put"));
 }
 
