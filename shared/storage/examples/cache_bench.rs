@@ -95,7 +95,8 @@ async fn bare(url: &str, key: &str) -> Result<Vec<Client>, Box<dyn Error>> {
         client.init().await?;
         clients.push(client);
     }
-    let _set: () = clients[0].set(key, vec![b'x'; 1_400].as_slice(), Some(Expiration::EX(600)), None, false).await?;
+    let _set: () =
+        clients[0].set(key, vec![b'x'; 1_400].as_slice(), Some(Expiration::EX(600)), None, false).await?;
     Ok(clients)
 }
 

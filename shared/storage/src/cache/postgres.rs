@@ -275,11 +275,10 @@ mod tests {
         let url = "postgres://u:p@h:1/d?max_bytes=5MiB&sslmode=disable&read_timeout=1s&write_timeout=2s&pool_size=3";
         let (limits, rest) = Limits::read(url).unwrap();
         assert_eq!(rest, "postgres://u:p@h:1/d?sslmode=disable&pool_size=3");
-        assert_eq!((limits.max_bytes, limits.read_timeout.as_secs(), limits.write_timeout.as_secs()), (
-            5 << 20,
-            1,
-            2
-        ));
+        assert_eq!(
+            (limits.max_bytes, limits.read_timeout.as_secs(), limits.write_timeout.as_secs()),
+            (5 << 20, 1, 2)
+        );
         assert!(Limits::read("postgres://h/d?max_bytes=no").unwrap_err().contains("max_bytes"));
     }
 }

@@ -28,11 +28,8 @@ pub fn prefix() -> String {
 
 /// Opens a cache as a process does.
 pub async fn open(url: &str, prefix: &str) -> Arc<dyn CacheStore> {
-    let settings = CacheSettings {
-        max_bytes: 1 << 20,
-        prefix: prefix.to_owned(),
-        expire: Duration::from_secs(600),
-    };
+    let settings =
+        CacheSettings { max_bytes: 1 << 20, prefix: prefix.to_owned(), expire: Duration::from_secs(600) };
     cache::open(url, &settings).await.unwrap()
 }
 

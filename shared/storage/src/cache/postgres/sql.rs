@@ -69,8 +69,10 @@ impl Sql {
             remove: sql(REMOVE),
             clear: sql(r#"TRUNCATE "{p}cached_lists""#),
             expired: sql(&DELETE_SOME.replace("{which}", "expires <= now()")),
-            sample: sql(r#"SELECT count(*), coalesce(sum(octet_length(user_id) + coalesce(octet_length(entry), 0)), 0)::int8
-                FROM "{p}cached_lists" TABLESAMPLE SYSTEM ($1::float8)"#),
+            sample: sql(
+                r#"SELECT count(*), coalesce(sum(octet_length(user_id) + coalesce(octet_length(entry), 0)), 0)::int8
+                FROM "{p}cached_lists" TABLESAMPLE SYSTEM ($1::float8)"#,
+            ),
             size: sql(r#"SELECT pg_relation_size('"{text:p}cached_lists"'::regclass)"#),
             soonest: sql(&DELETE_SOME.replace("{which}", "true")),
         }

@@ -132,15 +132,16 @@ mod tests {
         let (config, _options) = read("redis+cluster://a:1?addr=b:2&node=c:3").unwrap();
         let ServerConfig::Clustered { mut hosts, .. } = config.server else { panic!("{:?}", config.server) };
         hosts.sort();
-        assert_eq!(hosts.iter().map(|host| (&*host.host, host.port)).collect::<Vec<_>>(), [
-            ("a", 1),
-            ("b", 2),
-            ("c", 3)
-        ]);
+        assert_eq!(
+            hosts.iter().map(|host| (&*host.host, host.port)).collect::<Vec<_>>(),
+            [("a", 1), ("b", 2), ("c", 3)]
+        );
 
         let (config, _options) =
             read("redis+sentinel://:secret@a:1/3?addr=b:2&sentinelServiceName=lists").unwrap();
-        let ServerConfig::Sentinel { hosts, service_name, .. } = config.server else { panic!("no sentinels") };
+        let ServerConfig::Sentinel { hosts, service_name, .. } = config.server else {
+            panic!("no sentinels")
+        };
         assert_eq!((hosts.len(), service_name.as_str(), config.database), (2, "lists", Some(3)));
     }
 
@@ -157,13 +158,16 @@ mod tests {
             "redis://a?read_timeout=50ms&write_timeout=3&dial_timeout=1m&pool_size=9&max_bytes=2GiB&protocol=2",
         )
         .unwrap();
-        assert_eq!(options, Options {
-            read_timeout: Duration::from_millis(50),
-            write_timeout: Duration::from_secs(3),
-            dial_timeout: Duration::from_secs(60),
-            pool_size: 9,
-            max_bytes: 2 << 30,
-        });
+        assert_eq!(
+            options,
+            Options {
+                read_timeout: Duration::from_millis(50),
+                write_timeout: Duration::from_secs(3),
+                dial_timeout: Duration::from_secs(60),
+                pool_size: 9,
+                max_bytes: 2 << 30,
+            }
+        );
     }
 
     #[test]

@@ -190,10 +190,8 @@ async fn a_change_while_the_connection_is_cut_is_made_up_for() {
     let [changed, untouched] = ["changed", "untouched"].map(UserId::new);
     assert!(put(store.as_ref(), &changed, 1).await && put(store.as_ref(), &untouched, 1).await);
     proxy.open.send_replace(false);
-    until("it is noticed", async || {
-        store.invalidate_users(std::slice::from_ref(&changed)).await.is_err()
-    })
-    .await;
+    until("it is noticed", async || store.invalidate_users(std::slice::from_ref(&changed)).await.is_err())
+        .await;
     assert!(store.user(&changed).await.is_err_and(|error| error.is_transient()));
     proxy.open.send_replace(true);
     until("an answer", async || match store.user(&changed).await {

@@ -71,8 +71,7 @@ pub async fn what_is_no_list_of_ours_is_not_there(url: &str) {
     }));
     for value in broken {
         let life = Some(Expiration::EX(60));
-        let _set: () =
-            raw.client().set(key.as_str(), value.as_slice(), life, None, false).await.unwrap();
+        let _set: () = raw.client().set(key.as_str(), value.as_slice(), life, None, false).await.unwrap();
         assert_eq!(found(store.as_ref(), &id).await, None, "{value:?}");
         assert!(put(store.as_ref(), &id, 4).await, "after {value:?}");
         assert_eq!(found(store.as_ref(), &id).await, Some(4));
