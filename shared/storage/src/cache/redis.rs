@@ -227,7 +227,7 @@ impl Inner {
     async fn read(&self, asked: &Asked<'_>, id: &UserId) -> Result<Option<UserView>, StorageError> {
         let value: Result<Option<Bytes>, Error> =
             asked.link.reading.get(self.keys.user(asked.bucket, id)).await;
-        let value = match value {
+        let value = match asked.link.heard(value) {
             Err(error) if error.details().starts_with("WRONGTYPE") => None,
             value => value.map_err(failed(asked.action))?,
         };
@@ -244,11 +244,8 @@ impl Inner {
             milliseconds(MARK_LIVES).into(),
         ];
         let key = self.keys.user(asked.bucket, id);
-        let left: Bytes = self
-            .leave_mark
-            .run(&asked.link.reading, vec![key], arguments)
-            .await
-            .map_err(failed("leave a mark"))?;
+        let left = self.leave_mark.run(&asked.link.reading, vec![key], arguments).await;
+        let left: Bytes = asked.link.heard(left).map_err(failed("leave a mark"))?;
         asked.check()?;
         let mark = left.first_chunk().ok_or_else(|| unavailable("leave a mark", "it has left none"))?;
         Ok(Mark(u64::from_le_bytes(*mark)))
@@ -284,7 +281,7 @@ impl Inner {
                 pipeline.zrem(self.keys.queue(bucket), members).await.map_err(failed("drop lists"))?;
             let _queued: () = pipeline.unlink(keys).await.map_err(failed("drop lists"))?;
         }
-        let _removed: Vec<i64> = pipeline.all().await.map_err(failed("drop lists"))?;
+        let _removed: Vec<i64> = link.heard(pipeline.all().await).map_err(failed("drop lists"))?;
         if link.begin() == begun {
             return Ok(());
         }
@@ -332,6 +329,9 @@ impl Inner {
             }
             Err(error) => {
                 tracing::debug!(%error, "the cache's server does not say who it is");
+                if link.is_silent() && *error.kind() == ErrorKind::Timeout {
+                    let _ = link.client().force_reconnection().await;
+                }
                 return false;
             }
         };
@@ -367,6 +367,7 @@ async fn watch(inner: Arc<Inner>, link: usize) {
         tokio::select! {
             heard = connected.recv() => if heard == Err(RecvError::Closed) { sleep(pause).await },
             heard = changed.recv() => if heard == Err(RecvError::Closed) { sleep(pause).await },
+            () = link.doubt.notified() => {}
             () = tokio::time::sleep_until(until) => {}
         }
     }
@@ -406,8 +407,8 @@ impl CacheStore for RedisCache {
             inner.keys.base(asked.bucket).into(),
         ];
         let keys = vec![key, inner.keys.queue(asked.bucket)];
-        let stored: i64 =
-            inner.put.run(&asked.link.writing, keys, arguments).await.map_err(failed("keep a list"))?;
+        let stored = inner.put.run(&asked.link.writing, keys, arguments).await;
+        let stored: i64 = asked.link.heard(stored).map_err(failed("keep a list"))?;
         asked.check()?;
         Ok(stored == 1)
     }
@@ -423,7 +424,8 @@ impl CacheStore for RedisCache {
 
     async fn ping(&self) -> Result<(), StorageError> {
         let asked = self.inner.ask(0, "answer")?;
-        let _pong: String = asked.link.reading.ping(None).await.map_err(failed("answer"))?;
+        let pong = asked.link.reading.ping(None).await;
+        let _pong: String = asked.link.heard(pong).map_err(failed("answer"))?;
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! the cluster, before it sends the first command there. So if no report is pending *after* an answer has come, the answer is
 //! of the server whose identity was known before the question was sent.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
@@ -15,6 +15,7 @@ use fred::types::config::{ConnectionConfig, Options as CallOptions, Server};
 use fred::types::{ClusterStateChange, InfoKind};
 use fred::util::redis_keyslot;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -23,6 +24,8 @@ use super::keys::{BUCKETS, Keys, hash};
 
 /// How long the server may take to say who it is.
 const ASK_WITHIN: Duration = Duration::from_secs(2);
+/// So many calls in a row without an answer, and nobody is asked to wait for one until the server has said who it is.
+const LATE: u32 = 3;
 
 /// See the module documentation.
 pub(super) struct Link {
@@ -33,6 +36,10 @@ pub(super) struct Link {
     /// Of the server that has the bucket; 0 while it is not known.
     identities: Box<[AtomicU64]>,
     reports: Mutex<Reports>,
+    /// Calls in a row that were not answered in time.
+    late: AtomicU32,
+    /// Told when there is a reason to ask who is there.
+    pub doubt: Notify,
 }
 
 /// What the client library tells.
@@ -90,6 +97,8 @@ impl Link {
             writing: within(options.write_timeout),
             identities: (0..BUCKETS).map(|_bucket| AtomicU64::new(0)).collect(),
             reports: Mutex::new(reports),
+            late: AtomicU32::new(0),
+            doubt: Notify::new(),
             client,
         }
     }
@@ -98,10 +107,29 @@ impl Link {
         &self.client
     }
 
-    /// The identity of the server that has a bucket, if one is connected and known.
+    /// The identity of the server that has a bucket, if one is connected, known and not silent.
     pub fn identity(&self, bucket: usize) -> Option<u64> {
         let identity = self.identities[bucket].load(Ordering::Acquire);
-        (identity != 0 && self.client.is_connected()).then_some(identity)
+        (identity != 0 && !self.is_silent() && self.client.is_connected()).then_some(identity)
+    }
+
+    /// The client library takes a connection for dead only if nothing was sent for a while, either.
+    pub fn is_silent(&self) -> bool {
+        self.late.load(Ordering::Relaxed) >= LATE
+    }
+
+    /// Takes note of how a call went.
+    pub fn heard<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
+        match &done {
+            Err(error) if *error.kind() == ErrorKind::Timeout => {
+                if self.late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE {
+                    self.doubt.notify_one();
+                }
+            }
+            _ if self.late.load(Ordering::Relaxed) != 0 => self.late.store(0, Ordering::Relaxed),
+            _ => {}
+        }
+        done
     }
 
     /// Whether every answer up to now about this bucket came from the server of this identity.
@@ -174,6 +202,7 @@ impl Link {
             return false;
         }
         reports.settled = begun;
+        self.late.store(0, Ordering::Relaxed);
         reports.last.copy_from_slice(identities);
         for (known, identity) in self.identities.iter().zip(identities) {
             known.store(*identity, Ordering::Release);
