@@ -49,17 +49,19 @@ pub fn cases(path: &Path) -> Vec<Case> {
     lines(path).into_iter().map(|value| serde_json::from_value(value).unwrap()).collect()
 }
 
-/// Reads differences that are meant: a file with one `{"name", "why"}` a line, as name → reason.
+/// Reads the differences that are meant of a service that is set up in this way: a file with one `{"name", "why"}` a
+/// line, as name → reason. A line with a `where` is about services set up like that only.
 ///
 /// # Panics
 ///
 /// Panics if the file is not there or a line has no name and reason.
 #[must_use]
-pub fn known(path: &Path) -> BTreeMap<String, String> {
+pub fn known(path: &Path, set_up: &str) -> BTreeMap<String, String> {
     let text = |value: &Value, key: &str| {
         value[key].as_str().unwrap_or_else(|| panic!("no {key}: {value}")).to_owned()
     };
-    lines(path).iter().map(|value| (text(value, "name"), text(value, "why"))).collect()
+    let is_meant = |value: &&Value| value["where"].as_str().is_none_or(|place| place == set_up);
+    lines(path).iter().filter(is_meant).map(|value| (text(value, "name"), text(value, "why"))).collect()
 }
 
 fn lines(path: &Path) -> Vec<Value> {

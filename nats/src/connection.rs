@@ -17,7 +17,7 @@ use crate::BusError;
 /// Oldest server that keeps the promises of [`crate::transport`]: it must remove expired keys and say so.
 const OLDEST: (u32, u32) = (2, 11);
 /// Longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long one try may take.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -237,5 +237,48 @@ mod tests {
         assert!(version("2.11.0-preview.1") >= Some(OLDEST));
         assert!(version("3.0") >= Some(OLDEST));
         assert_eq!(version("unknown"), None);
+    }
+
+    /// A server that says this about itself and is silent afterwards, but for an answer to each ping.
+    async fn refusal_of(information: &'static str) -> String {
+        use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("nats://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (reading, mut writing) = stream.split();
+            writing.write_all(format!("INFO {information}\r\n").as_bytes()).await.unwrap();
+            let mut lines = BufReader::new(reading).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.starts_with("PING") {
+                    writing.write_all(b"PONG\r\n").await.unwrap();
+                }
+            }
+        });
+        let settings =
+            ConnectionSettings { urls: vec![url], name: "test".to_owned(), ..ConnectionSettings::default() };
+        let outcome = settings.connect(Duration::from_secs(20)).await;
+        server.abort();
+        match outcome {
+            Err(reason @ BusError::Refused { .. }) => reason.to_string(),
+            outcome => panic!("{outcome:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_too_old_is_refused_by_its_version() {
+        let information = r#"{"server_id":"I","server_name":"old","version":"2.10.29","host":"h","port":1,"headers":true,"jetstream":true,"max_payload":1048576,"proto":1}"#;
+        let refusal = refusal_of(information).await;
+        assert!(
+            refusal.contains("old") && refusal.contains("2.10.29") && refusal.contains("2.11"),
+            "{refusal}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_without_jetstream_is_refused_with_what_to_do() {
+        let information = r#"{"server_id":"I","server_name":"plain","version":"2.15.1","host":"h","port":1,"headers":true,"max_payload":1048576,"proto":1}"#;
+        let refusal = refusal_of(information).await;
+        assert!(refusal.contains("plain") && refusal.contains("-js"), "{refusal}");
     }
 }

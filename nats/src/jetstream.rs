@@ -6,6 +6,7 @@
 mod bucket;
 mod convert;
 mod cursor;
+mod leader;
 mod objects;
 mod reader;
 mod shared_puller;
@@ -94,7 +95,10 @@ impl Inner {
             .payload(message.payload)
             .headers(headers_out(&message.headers))
             .timeout(Some(timeout));
-        match self.client.send_request(subject.clone(), request).await {
+        // The client's own limit does not count the time until it takes the request.
+        let asking = tokio::time::timeout(timeout, self.client.send_request(subject.clone(), request));
+        let Ok(answer) = asking.await else { return Err(BusError::Timeout { subject }) };
+        match answer {
             Ok(answer) => Ok(message_in(answer)),
             Err(reason) => Err(match reason.kind() {
                 RequestErrorKind::TimedOut => BusError::Timeout { subject },
@@ -142,19 +146,25 @@ impl Transport for JetStream {
         let Message { subject, reply, headers, payload } = message;
         self.inner.check(&subject)?;
         let (client, failed) = (&self.inner.client, |reason| BusError::transport(subject.clone(), reason));
-        match (reply, headers.is_empty()) {
-            (None, true) => client.publish(subject.clone(), payload).await.map_err(failed),
-            (None, false) => {
-                let headers = headers_out(&headers);
-                client.publish_with_headers(subject.clone(), headers, payload).await.map_err(failed)
+        let publishing = async {
+            match (reply, headers.is_empty()) {
+                (None, true) => client.publish(subject.clone(), payload).await.map_err(failed),
+                (None, false) => {
+                    let headers = headers_out(&headers);
+                    client.publish_with_headers(subject.clone(), headers, payload).await.map_err(failed)
+                }
+                (Some(reply), _) => {
+                    let headers = headers_out(&headers);
+                    client
+                        .publish_with_reply_and_headers(subject.clone(), reply, headers, payload)
+                        .await
+                        .map_err(failed)
+                }
             }
-            (Some(reply), _) => {
-                let headers = headers_out(&headers);
-                client
-                    .publish_with_reply_and_headers(subject.clone(), reply, headers, payload)
-                    .await
-                    .map_err(failed)
-            }
+        };
+        match tokio::time::timeout(ANSWER_WITHIN, publishing).await {
+            Ok(published) => published,
+            Err(_late) => Err(BusError::Timeout { subject: subject.clone() }),
         }
     }
 

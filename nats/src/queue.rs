@@ -2,8 +2,10 @@
 //!
 //! Pure: time comes in as an argument, waiting is somebody else's. Messages with the same key form a line. A key has
 //! messages in flight from one pull only; what comes back (`nak`, expiry) goes to the head of its line, so a later
-//! message never overtakes it. For [`Order::Strict`] everything is one line. Keys are hashes: two keys with the same
-//! hash merely wait for one another.
+//! message never overtakes it. Keys are hashes: two keys with the same hash merely wait for one another.
+//!
+//! For [`Order::Strict`] everything is one line, and several pulls may be in flight: its only puller goes by their order.
+//! When something has come back, nothing is handed out until everything later has been settled or has come back as well.
 //!
 //! Cost: constant per message while nothing comes back, logarithmic in what is waiting otherwise.
 
@@ -216,8 +218,10 @@ impl Queue {
                 continue;
             }
             let line = self.lines.entry(key).or_default();
-            let may_go = line.waiting.is_empty() && (line.in_flight == 0 || line.pull == pull.number);
-            if !may_go && self.limits.order == Order::Strict {
+            let strict = self.limits.order == Order::Strict;
+            let may_go =
+                line.waiting.is_empty() && (strict || line.in_flight == 0 || line.pull == pull.number);
+            if !may_go && strict {
                 return;
             }
             self.fresh.pop_front();
@@ -257,6 +261,14 @@ impl Queue {
             return;
         }
         self.come_back(sequence, now + delay, now);
+        self.trim_deadlines();
+    }
+
+    /// Takes back everything that is in flight: whoever has it is gone.
+    pub(crate) fn take_back(&mut self, now: Instant) {
+        for sequence in self.flights.keys().copied().collect::<Vec<_>>() {
+            self.come_back(sequence, now, now);
+        }
         self.trim_deadlines();
     }
 

@@ -121,8 +121,9 @@ pub struct StreamState {
 /// In which order a durable consumer hands out its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Strictly in stream order: while a message is not settled, later ones come only in the same pull. One puller
-    /// at a time; others stand by.
+    /// Strictly in stream order. One puller at a time; others stand by. It may pull while it holds messages, and a pull
+    /// that is dropped takes nothing with it. After a `nak` or when a message was not settled in time, nothing comes
+    /// until all later ones are settled or given back; then they come again from that message on.
     Strict,
     /// No order; any number of pullers share the work.
     Any,
@@ -130,8 +131,8 @@ pub enum Order {
 
 /// A durable pull consumer, as `topology` declares it. A new one starts with the oldest message there is.
 ///
-/// With [`Order::Strict`], whoever settles the messages of one pull goes by their order: after a `nak`, the later ones
-/// get a `nak` as well.
+/// With [`Order::Strict`], whoever settles messages goes by their order: after a `nak`, all later ones that it holds get a
+/// `nak` as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerSpec {
     /// Durable name; pullers of the same name share the work.

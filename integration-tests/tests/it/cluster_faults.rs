@@ -126,7 +126,7 @@ mod on_cluster {
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn events_take_effect_once_and_in_order_while_ingesters_are_killed() {
-        const EVENTS: usize = 20_000;
+        const EVENTS: usize = 100_000;
         let mut cluster = Cluster::builder().workers(0).servers(3).start();
         let publisher = Publisher::connect(&cluster.nats_urls());
         let senseless = std::thread::scope(|scope| {
@@ -249,9 +249,10 @@ mod on_cluster {
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn every_list_is_written_although_workers_are_killed() {
+        const USERS: usize = 5_000;
         let mut cluster = Cluster::builder().workers(2).configured(&soon("")).start();
         two_tastes().load(&mut cluster.client());
-        let rows: Vec<Value> = (0..2_000)
+        let rows: Vec<Value> = (0..USERS)
             .map(|number| feedback("like", &format!("many{number}"), &format!("tea-{}", number % 10)))
             .collect();
         cluster.client().post("/api/feedback", &Value::Array(rows));
@@ -265,7 +266,7 @@ mod on_cluster {
         }
         cluster.wait_until_ready();
         let redis = cluster.redis.address();
-        wait_until("every list is there", MINUTE * 2, || lists_in(&redis) >= 2_000);
+        wait_until("every list is there", MINUTE * 2, || lists_in(&redis) >= USERS);
     }
 
     /// How many users have a finished list.

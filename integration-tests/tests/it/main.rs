@@ -11,6 +11,7 @@ mod disk_full;
 mod feedback_path;
 mod freshness;
 mod models;
+mod outages;
 mod private_servers;
 mod rest_contract;
 mod restart;

@@ -1,5 +1,6 @@
 //! Clients written for Gorse get the answers they expect: recorded requests are sent again, in the order recorded.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,8 +16,11 @@ const RECORDINGS: [&str; 8] =
 const KNOWN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/known.jsonl");
 
 /// Replays one recording; its unexplained differences as text, and how many cases were equal and known.
-fn replay(cases: &[Case], client: &mut Client) -> (Vec<String>, usize, Vec<String>) {
-    let known = recording::known(Path::new(KNOWN));
+fn replay(
+    cases: &[Case],
+    known: &BTreeMap<String, String>,
+    client: &mut Client,
+) -> (Vec<String>, usize, Vec<String>) {
     let (mut open, mut equal, mut used) = (Vec::new(), 0, Vec::new());
     for case in cases {
         let differences = case.replay(client);
@@ -50,7 +54,7 @@ fn recorded_requests_get_their_recorded_answers() {
     let mut client = ulex.client();
     wait_until("a model is live", Duration::from_secs(180), || client.has_models());
 
-    replay_all(&folder, &mut client);
+    replay_all(&folder, "one", &mut client);
 }
 
 /// The same through a server of a cluster, whose writes another server may apply.
@@ -63,15 +67,16 @@ fn a_cluster_gives_the_recorded_answers_too() {
     let mut client = cluster.member(Role::Server, 1).client();
     movielens_100k().load(&mut client);
     wait_until("a model is live", Duration::from_secs(180), || client.has_models());
-    replay_all(&folder, &mut client);
+    replay_all(&folder, "cluster", &mut client);
 }
 
 /// Replays everything and fails for the first difference nobody has explained.
-fn replay_all(folder: &Path, client: &mut Client) {
+fn replay_all(folder: &Path, set_up: &str, client: &mut Client) {
+    let meant = recording::known(Path::new(KNOWN), set_up);
     let (mut cases, mut equal, mut open, mut used) = (0, 0, Vec::new(), Vec::new());
     for name in RECORDINGS {
         let recorded = recording::cases(&folder.join(format!("{name}.jsonl")));
-        let (differences, same, known) = replay(&recorded, client);
+        let (differences, same, known) = replay(&recorded, &meant, client);
         eprintln!(
             "{name}: {} cases, {same} equal, {} known, {} open",
             recorded.len(),
@@ -89,7 +94,6 @@ fn replay_all(folder: &Path, client: &mut Client) {
         open.len()
     );
     assert!(open.is_empty(), "{} of {cases} cases differ:\n{}", open.len(), open.join("\n"));
-    let stale: Vec<String> =
-        recording::known(Path::new(KNOWN)).into_keys().filter(|name| !used.contains(name)).collect();
+    let stale: Vec<String> = meant.into_keys().filter(|name| !used.contains(name)).collect();
     assert!(stale.is_empty(), "these are equal by now, remove them from known.jsonl: {stale:?}");
 }

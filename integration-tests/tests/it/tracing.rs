@@ -112,3 +112,43 @@ fn spans_that_were_exported_are_counted_on_the_page_of_metrics() {
     let page = ulex.client().send("GET", "/metrics", &[], None).unwrap();
     assert!(page.text().contains("ulex_trace_spans_total"));
 }
+
+mod on_cluster {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+    use ulex_integration_tests::datasets::{TWO_TASTES_CONFIG, feedback, two_tastes};
+    use ulex_integration_tests::{Cluster, OtlpReceiver, wait_until};
+
+    use super::{LIMIT, traceparent};
+
+    #[test]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    fn one_trace_leads_from_a_write_through_every_process_to_the_new_list() {
+        let collector = OtlpReceiver::start();
+        let tracing = collector.configuration("otlp");
+        // Long enough for a changed user's list to be made before the next ModelSet has all of them made anew.
+        let settings = format!("{TWO_TASTES_CONFIG}\n[training]\nquiet = '8s'\n{tracing}");
+        let mut cluster = Cluster::builder().configured(&settings).start();
+        let mut client = cluster.client();
+        two_tastes().load(&mut client);
+        wait_until("there are models", LIMIT, || client.has_models());
+        let id = "4bf92f3577b34da6a3ce929d0e0e4738";
+        let body = serde_json::to_vec(&json!([feedback("like", "somebody new", "tea-3")])).unwrap();
+        let parent = traceparent(id);
+        let headers = [("traceparent", parent.as_str()), ("Content-Type", "application/json")];
+        let answer = client.send("POST", "/api/feedback", &headers, Some(&body)).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let http = "POST /api/feedback";
+        let names = [http, "append", "ingest", "store.apply", "plan refresh", "refresh", "store.put_user"];
+        let trace = collector.complete_trace(id, &names, LIMIT);
+        assert_eq!(trace.path("store.apply"), ["store.apply", "ingest", "append", http]);
+        let to_the_list = trace.path("store.put_user");
+        for name in ["refresh", "plan refresh", "ingest", http] {
+            assert!(to_the_list.iter().any(|step| step == name), "{name} is not in {to_the_list:?}");
+        }
+        let services: BTreeSet<&str> =
+            names.iter().map(|name| trace.find(name).unwrap().service.as_str()).collect();
+        assert_eq!(services, BTreeSet::from(["ulex-master", "ulex-server", "ulex-worker"]));
+    }
+}

@@ -22,15 +22,20 @@ pub async fn a_later_message_does_not_overtake(bus: Arc<dyn Transport>) {
     assert_eq!(bodies(&again), vec!["a1", "a2", "a3"]);
 }
 
-/// Whatever its key.
+/// Whatever its key, and although several pulls are in flight.
 pub async fn with_strict_order_nothing_overtakes(bus: Arc<dyn Transport>) {
     let place = Place::new(bus);
     let mut puller = place.drained(Retention::Limits, &place.consumer_spec(Order::Strict)).await;
     place.append(&[("a", "1"), ("b", "2")]).await;
     let first = pull(&mut puller, 1).await;
-    assert!(puller.pull(9, Duration::from_millis(30)).await.unwrap().is_empty(), "the first is not settled");
+    let second = pull(&mut puller, 1).await;
+    assert_eq!(bodies(&first), vec!["1"]);
+    assert_eq!(bodies(&second), vec!["2"]);
     first[0].nak(DELAY).await.unwrap();
     place.append(&[("c", "3")]).await;
+    tokio::time::sleep(2 * DELAY).await;
+    assert!(puller.pull(9, Duration::from_millis(30)).await.unwrap().is_empty(), "the second is not settled");
+    second[0].nak(Duration::ZERO).await.unwrap();
     let again = pull(&mut puller, 3).await;
     assert_eq!(bodies(&again), vec!["1", "2", "3"]);
     for delivery in again {

@@ -249,7 +249,11 @@ impl Seat {
         let Some(queue) = self.queue_of(consumers) else {
             return Ok(Look { taken: Vec::new(), next: None });
         };
-        if *queue.holder.get_or_insert(self.puller) != self.puller {
+        if queue.holder.is_none() {
+            queue.holder = Some(self.puller);
+            queue.take_back(now);
+        }
+        if queue.holder != Some(self.puller) {
             return Ok(Look { taken: Vec::new(), next: None });
         }
         let taken = queue.take(pull, max, now, |sequence| slots.contains_key(&sequence));

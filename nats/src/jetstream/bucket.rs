@@ -1,57 +1,57 @@
-//! Key-value buckets.
+//! Key-value buckets: streams as the client library and the `nats` program know them.
+//!
+//! Every bucket is kept in files, also one that need not survive ([`BucketSpec::durable`]): one in the server's memory is
+//! gone when a single server is started again, and its revisions begin anew, under which an old fencing token would be
+//! the higher one. Values are asked of the leader ([`super::leader`]), so `allow_direct` is off.
 
+mod watch;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{CreateKeyValueErrorKind, PublishError, PublishErrorKind};
-use async_nats::jetstream::kv::{Config, CreateErrorKind, Entry as Found, Operation, Store, UpdateErrorKind};
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, StorageType};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType};
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use futures_util::{FutureExt, StreamExt};
 use tokio::time::timeout;
-use tracing::debug;
 
-use super::{ANSWER_WITHIN, Inner};
+use self::watch::Watching;
+use super::{ANSWER_WITHIN, Inner, leader};
 use crate::connection::pause;
-use crate::transport::{BucketSpec, Entry, KeyEvent, RawBucket, RawWatch};
+use crate::transport::{BucketSpec, Entry, RawBucket, RawWatch};
 use crate::{BusError, TokenError};
 
 /// How often a write that nobody took is sent again.
 const TRIES: usize = 6;
-/// What says that a key is gone: removed by somebody, or by its age.
-const GONE_HEADERS: [&str; 2] = ["KV-Operation", "Nats-Marker-Reason"];
 /// How long the server keeps the news that a key is gone.
 const MARKER: Duration = Duration::from_secs(60);
 
 /// Opens a bucket, creating it or bringing it to this definition.
 pub(super) async fn open_store(inner: &Inner, spec: &BucketSpec) -> Result<Store, BusError> {
-    inner.check(&spec.name)?;
     let config = Config {
-        bucket: spec.name.clone().into_owned(),
-        history: i64::from(spec.history),
+        name: format!("KV_{}", spec.name),
+        subjects: vec![format!("$KV.{}.>", spec.name)],
+        max_messages_per_subject: i64::from(spec.history),
         max_age: spec.ttl.unwrap_or(Duration::ZERO),
-        storage: if spec.durable { StorageType::File } else { StorageType::Memory },
+        storage: StorageType::File,
         num_replicas: inner.replicas,
-        limit_markers: spec.ttl.map(|_| MARKER),
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: false,
+        allow_message_ttl: spec.ttl.is_some(),
+        subject_delete_marker_ttl: spec.ttl.map(|_| MARKER),
         ..Config::default()
     };
-    match timeout(ANSWER_WITHIN, inner.context.create_or_update_key_value(config)).await {
-        Ok(Ok(store)) => Ok(store),
-        Ok(Err(reason)) => Err(match reason.kind() {
-            CreateKeyValueErrorKind::InvalidStoreName | CreateKeyValueErrorKind::TooLongHistory => {
-                BusError::Refused { name: spec.name.clone().into_owned(), reason: reason.to_string() }
-            }
-            CreateKeyValueErrorKind::JetStream
-            | CreateKeyValueErrorKind::BucketCreate
-            | CreateKeyValueErrorKind::TimedOut
-            | CreateKeyValueErrorKind::LimitMarkersNotSupported => {
-                BusError::transport(spec.name.clone(), reason)
-            }
-        }),
-        Err(_late) => Err(BusError::Timeout { subject: spec.name.clone().into_owned() }),
-    }
+    inner.define(&spec.name, config).await?;
+    let opening = inner.context.get_key_value(spec.name.clone().into_owned());
+    within(&spec.name, async { opening.await.map_err(|reason| BusError::transport(&*spec.name, reason)) })
+        .await
 }
 
 /// A bucket.
@@ -89,20 +89,31 @@ async fn within<T>(key: &str, call: impl Future<Output = Result<T, BusError>>) -
     }
 }
 
-/// The newest value of a key: the leader of the bucket is asked, because a copy may be a moment behind it.
+/// The newest value of a key.
 pub(super) async fn newest(store: &Store, key: &str) -> Result<Option<Entry>, BusError> {
-    within(key, async {
-        let subject = format!("{}{key}", store.prefix);
-        let found = match store.stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(found) => found,
-            Err(reason) if reason.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
-            Err(reason) => return Err(BusError::transport(key, reason)),
-        };
-        let is_gone = GONE_HEADERS.iter().any(|name| found.headers.get(*name).is_some());
-        let entry = Entry { key: key.to_owned(), value: found.payload, revision: found.sequence };
-        Ok((!is_gone).then_some(entry))
+    let subject = format!("{}{key}", store.prefix);
+    let found = within(key, leader::newest(&store.stream, &subject)).await?;
+    Ok(found.and_then(|found| entry_of(store, found)))
+}
+
+/// The newest value of every key that exists.
+pub(super) async fn newest_of_all(store: &Store) -> Result<Vec<Entry>, BusError> {
+    let filter = format!("{}>", store.prefix);
+    let mut last = BTreeMap::new();
+    for found in within(&store.name, leader::all(&store.stream, &filter)).await? {
+        last.insert(found.subject.to_string(), found);
+    }
+    Ok(last.into_values().filter_map(|found| entry_of(store, found)).collect())
+}
+
+/// A value; `None` if the message says that its key is gone.
+fn entry_of(store: &Store, found: StreamMessage) -> Option<Entry> {
+    let key = found.subject.strip_prefix(store.prefix.as_str())?.to_owned();
+    (!leader::is_gone(&found.headers)).then_some(Entry {
+        key,
+        value: found.payload,
+        revision: found.sequence,
     })
-    .await
 }
 
 /// Writes, and again after a pause if nobody has taken it: a bucket that was created just now, or has lost its leader, is
@@ -143,14 +154,6 @@ fn updated<T>(
         UpdateErrorKind::WrongLastRevision => BusError::Conflict { key: key.to_owned() },
         UpdateErrorKind::TimedOut => BusError::Timeout { subject: key.to_owned() },
         UpdateErrorKind::InvalidKey | UpdateErrorKind::Other => BusError::transport(key, reason),
-    })
-}
-
-fn present(found: Found) -> Option<Entry> {
-    (found.operation == Operation::Put).then_some(Entry {
-        key: found.key,
-        value: found.value,
-        revision: found.revision,
     })
 }
 
@@ -211,111 +214,25 @@ impl RawBucket for Opened {
     }
 
     async fn entries(&self) -> Result<Vec<Entry>, BusError> {
-        let name = self.store.name.clone();
-        self.inner.check(&name)?;
-        within(&name, async {
-            let failed = |reason: String| BusError::transport(name.clone(), reason);
-            let keys = self.store.keys().await.map_err(|reason| failed(reason.to_string()))?;
-            let keys: Vec<_> = keys.collect().await;
-            let mut entries = Vec::with_capacity(keys.len());
-            for key in keys {
-                let key = key.map_err(|reason| failed(reason.to_string()))?;
-                entries.extend(newest(&self.store, &key).await?);
-            }
-            Ok(entries)
-        })
-        .await
+        self.inner.check(&self.store.name)?;
+        newest_of_all(&self.store).await
     }
 
     async fn history(&self, key: &str) -> Result<Vec<Entry>, BusError> {
         self.check(key)?;
-        within(key, async {
-            let history = self.store.history(key).await.map_err(|reason| BusError::transport(key, reason))?;
-            let found: Vec<_> = history.collect().await;
-            let mut kept = Vec::new();
-            for entry in found {
-                let entry = entry.map_err(|reason| BusError::transport(key, reason))?;
-                match present(entry) {
-                    Some(entry) => kept.push(entry),
-                    None => kept.clear(),
-                }
+        let subject = format!("{}{key}", self.store.prefix);
+        let mut kept = Vec::new();
+        for found in within(key, leader::all(&self.store.stream, &subject)).await? {
+            match entry_of(&self.store, found) {
+                Some(entry) => kept.push(entry),
+                None => kept.clear(),
             }
-            Ok(kept)
-        })
-        .await
+        }
+        Ok(kept)
     }
 
     async fn watch(&self) -> Result<Box<dyn RawWatch>, BusError> {
-        let name = self.store.name.clone();
-        self.inner.check(&name)?;
-        let mut watching = Watching {
-            inner: Arc::clone(&self.inner),
-            store: self.store.clone(),
-            source: None,
-            known: 0,
-            failures: 0,
-        };
-        within(&name, watching.build()).await?;
-        Ok(Box::new(watching))
-    }
-}
-
-/// A watch.
-struct Watching {
-    inner: Arc<Inner>,
-    store: Store,
-    source: Option<async_nats::jetstream::kv::Watch>,
-    /// Revision of the bucket when the watch began: keys that were gone then are not news.
-    known: u64,
-    failures: usize,
-}
-
-impl Watching {
-    async fn build(&mut self) -> Result<(), BusError> {
-        let failed = |reason: String| BusError::transport(self.store.name.clone(), reason);
-        let info = self.store.stream.get_info().await.map_err(|reason| failed(reason.to_string()))?;
-        self.known = info.state.last_sequence;
-        let source = self.store.watch_with_history(">").await.map_err(|reason| failed(reason.to_string()))?;
-        self.source = Some(source);
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl RawWatch for Watching {
-    async fn next(&mut self) -> Option<KeyEvent> {
-        loop {
-            let Some(source) = &mut self.source else {
-                if *self.inner.closed.borrow() {
-                    return None;
-                }
-                tokio::time::sleep(pause(self.failures)).await;
-                self.failures += 1;
-                if let Err(reason) = self.build().await {
-                    debug!(%reason, bucket = self.store.name, "the watch cannot go on yet");
-                }
-                continue;
-            };
-            let next = tokio::select! {
-                next = source.next() => next,
-                () = self.inner.ended() => return None,
-            };
-            match next {
-                Some(Ok(found)) => {
-                    self.failures = 0;
-                    let (key, revision) = (found.key.clone(), found.revision);
-                    match present(found) {
-                        Some(entry) => return Some(KeyEvent::Put(entry)),
-                        None if revision > self.known => return Some(KeyEvent::Gone { key }),
-                        None => {}
-                    }
-                }
-                Some(Err(reason)) => {
-                    debug!(%reason, bucket = self.store.name, "the watch broke off");
-                    self.source = None;
-                }
-                None => self.source = None,
-            }
-        }
+        self.inner.check(&self.store.name)?;
+        Ok(Box::new(Watching::start(&self.inner, &self.store).await?))
     }
 }

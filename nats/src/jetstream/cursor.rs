@@ -5,12 +5,12 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::bucket::{newest, open_store};
+use super::bucket::{newest, newest_of_all, open_store};
 use super::stream::log_of;
 use super::{ANSWER_WITHIN, Inner};
 use crate::BusError;
 use crate::connection::pause;
-use crate::transport::{Backlog, BucketSpec, ConsumerSpec};
+use crate::transport::{Backlog, BucketSpec, ConsumerSpec, Entry};
 
 /// Bucket of all cursors, by `<stream>.<consumer>`.
 const BUCKET: &str = "ulex-cursors";
@@ -57,9 +57,7 @@ impl Cursors {
             }
         };
         let Some(entry) = found else { return Ok(None) };
-        let cursor = serde_json::from_slice(&entry.value)
-            .map_err(|source| BusError::Malformed { subject: key.to_owned(), source })?;
-        Ok(Some((cursor, entry.revision)))
+        Ok(Some((decode(&entry)?, entry.revision)))
     }
 
     /// Writes if the cursor is still at `revision`; 0 is a cursor that does not exist.
@@ -119,12 +117,9 @@ impl Cursors {
         let mut done: Option<u64> = None;
         let mut note = |position: u64| done = Some(done.map_or(position, |known| known.min(position)));
         let failed = |reason: String| BusError::transport(stream, reason);
-        let keys = self.store.keys().await.map_err(|reason| failed(reason.to_string()))?;
-        let keys: Vec<_> = keys.collect().await;
-        for key in keys.into_iter().filter_map(Result::ok) {
-            if key.split_once('.').is_some_and(|(of, _)| of == stream)
-                && let Some((cursor, _)) = self.get(&key).await?
-            {
+        for entry in newest_of_all(&self.store).await? {
+            if entry.key.split_once('.').is_some_and(|(of, _)| of == stream) {
+                let cursor = decode(&entry)?;
                 note(if cursor.log == log { cursor.done } else { 0 });
             }
         }
@@ -137,6 +132,11 @@ impl Cursors {
         }
         Ok(done)
     }
+}
+
+fn decode(entry: &Entry) -> Result<Cursor, BusError> {
+    serde_json::from_slice(&entry.value)
+        .map_err(|source| BusError::Malformed { subject: entry.key.clone(), source })
 }
 
 /// The key of a consumer's cursor.

@@ -1,29 +1,27 @@
-//! Object buckets.
+//! Object buckets: as the client library and the `nats` program know them.
+//!
+//! What there is says the leader ([`super::leader`]). The bytes are read by a reader, which waits for as many chunks as
+//! the object has: a copy of the bucket that is behind has fewer of them for a moment.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::object_store::{
-    Config, DeleteErrorKind, GetErrorKind, InfoErrorKind, ObjectStore,
-};
-use async_nats::jetstream::stream::StorageType;
+use async_nats::jetstream::message::StreamMessage;
+use async_nats::jetstream::object_store::{DeleteErrorKind, ObjectInfo as Described, ObjectStore};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, StorageType, Stream};
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
-use super::{ANSWER_WITHIN, Inner};
+use super::reader::Reading;
+use super::{ANSWER_WITHIN, Inner, leader};
 use crate::BusError;
-use crate::connection::pause;
-use crate::transport::{ObjectInfo, RawObjects};
+use crate::transport::{ObjectInfo, RawObjects, RawReader, ReadFrom};
 
-/// How often a new bucket is asked whether it answers.
-const READY_TRIES: usize = 8;
 /// Slowest transfer that is waited for, bytes a second.
 const SLOWEST: u64 = 2 << 20;
 
@@ -32,39 +30,32 @@ pub(super) struct Objects {
     inner: Arc<Inner>,
     name: String,
     store: ObjectStore,
+    stream: Stream,
 }
 
 impl Objects {
     pub(super) async fn open(inner: &Arc<Inner>, name: &str) -> Result<Self, BusError> {
-        inner.check(name)?;
         let config = Config {
-            bucket: name.to_owned(),
+            name: format!("OBJ_{name}"),
+            subjects: vec![format!("$O.{name}.C.>"), format!("$O.{name}.M.>")],
             storage: StorageType::File,
             num_replicas: inner.replicas,
+            discard: DiscardPolicy::New,
+            allow_rollup: true,
+            allow_direct: false,
             ..Config::default()
         };
+        inner.define(name, config).await?;
         let opening = async {
-            if let Ok(store) = inner.context.get_object_store(name).await {
-                return Ok(store);
-            }
-            match inner.context.create_object_store(config).await {
-                Ok(store) => {
-                    until_ready(&store).await;
-                    Ok(store)
-                }
-                // Another process was faster.
-                Err(reason) => inner
-                    .context
-                    .get_object_store(name)
-                    .await
-                    .map_err(|_absent| BusError::transport(name, reason)),
-            }
+            let store = inner.context.get_object_store(name).await;
+            let store = store.map_err(|reason| BusError::transport(name, reason))?;
+            Ok::<_, BusError>((store, inner.stream(&format!("OBJ_{name}")).await?))
         };
-        let store = match timeout(ANSWER_WITHIN, opening).await {
-            Ok(store) => store?,
+        let (store, stream) = match timeout(ANSWER_WITHIN, opening).await {
+            Ok(opened) => opened?,
             Err(_late) => return Err(BusError::Timeout { subject: name.to_owned() }),
         };
-        Ok(Self { inner: Arc::clone(inner), name: name.to_owned(), store })
+        Ok(Self { inner: Arc::clone(inner), name: name.to_owned(), store, stream })
     }
 
     async fn within<T>(
@@ -80,24 +71,48 @@ impl Objects {
         }
     }
 
+    /// What the bucket says about an object; `None` if there is no such object.
+    async fn find(&self, name: &str) -> Result<Option<Described>, BusError> {
+        let subject = format!("$O.{}.M.{}", self.name, URL_SAFE.encode(name));
+        let Some(found) = leader::newest(&self.stream, &subject).await? else { return Ok(None) };
+        let info = described(&found)?;
+        Ok((!info.deleted).then_some(info))
+    }
+
+    /// The bytes of an object.
+    async fn chunks(&self, info: &Described) -> Result<Bytes, BusError> {
+        let (stream, filter) = (format!("OBJ_{}", self.name), format!("$O.{}.C.{}", self.name, info.nuid));
+        let mut bytes = Vec::with_capacity(info.size);
+        if info.chunks == 0 {
+            return Ok(bytes.into());
+        }
+        let (mut reading, mut left) =
+            (Reading::open(&self.inner, &stream, &filter, ReadFrom::First).await?, info.chunks);
+        while left > 0 {
+            let found = reading.read(left, ANSWER_WITHIN).await?;
+            if found.is_empty() && self.find(&info.name).await?.is_none_or(|now| now.nuid != info.nuid) {
+                // Removed or replaced meanwhile: its chunks will not come.
+                return Err(self.failed("the object was removed while it was being read"));
+            }
+            left -= found.len();
+            found.iter().for_each(|chunk| bytes.extend_from_slice(&chunk.message.payload));
+        }
+        Ok(bytes.into())
+    }
+
     fn failed(&self, reason: impl std::fmt::Display) -> BusError {
         BusError::transport(self.name.clone(), reason.to_string())
     }
 }
 
-/// A bucket that was created just now has no copy yet that answers.
-async fn until_ready(store: &ObjectStore) {
-    for tries in 0..READY_TRIES {
-        match store.info("-").await {
-            Ok(_) => return,
-            Err(reason) if reason.kind() == InfoErrorKind::NotFound => return,
-            Err(_) => tokio::time::sleep(pause(tries)).await,
-        }
-    }
+/// What a message of the bucket says about an object.
+fn described(message: &StreamMessage) -> Result<Described, BusError> {
+    serde_json::from_slice(&message.payload)
+        .map_err(|source| BusError::Malformed { subject: message.subject.to_string(), source })
 }
 
 /// Ours from theirs, whose digest is `SHA-256=` and base64 for URLs, with or without padding.
-fn info_of(info: &async_nats::jetstream::object_store::ObjectInfo) -> ObjectInfo {
+fn info_of(info: &Described) -> ObjectInfo {
     let text = info.digest.as_deref().and_then(|digest| digest.split_once('=')).map_or("", |(_, text)| text);
     let bytes = URL_SAFE.decode(text).or_else(|_| URL_SAFE_NO_PAD.decode(text)).unwrap_or_default();
     ObjectInfo { name: info.name.clone(), size: info.size as u64, digest: hexadecimal(&bytes) }
@@ -121,34 +136,17 @@ impl RawObjects for Objects {
     }
 
     async fn info(&self, name: &str) -> Result<Option<ObjectInfo>, BusError> {
-        self.within(0, async {
-            match self.store.info(name).await {
-                Ok(info) if info.deleted => Ok(None),
-                Ok(info) => Ok(Some(info_of(&info))),
-                Err(reason) if reason.kind() == InfoErrorKind::NotFound => Ok(None),
-                Err(reason) => Err(self.failed(reason)),
-            }
-        })
-        .await
+        let found = self.within(0, self.find(name)).await?;
+        Ok(found.as_ref().map(info_of))
     }
 
     async fn get(&self, name: &str) -> Result<Option<Bytes>, BusError> {
-        let Some(info) = self.info(name).await? else { return Ok(None) };
-        self.within(info.size, async {
-            let mut object = match self.store.get(name).await {
-                Ok(object) => object,
-                Err(reason) if reason.kind() == GetErrorKind::NotFound => return Ok(None),
-                Err(reason) => return Err(self.failed(reason)),
-            };
-            let expected = info_of(object.info());
-            let mut bytes = Vec::with_capacity(usize::try_from(expected.size).unwrap_or(0));
-            object.read_to_end(&mut bytes).await.map_err(|reason| self.failed(reason))?;
-            if hexadecimal(&Sha256::digest(&bytes)) != expected.digest {
-                return Err(BusError::Corrupt { name: name.to_owned() });
-            }
-            Ok(Some(Bytes::from(bytes)))
-        })
-        .await
+        let Some(found) = self.within(0, self.find(name)).await? else { return Ok(None) };
+        let bytes = self.within(found.size as u64, self.chunks(&found)).await?;
+        if bytes.len() != found.size || hexadecimal(&Sha256::digest(&bytes)) != info_of(&found).digest {
+            return Err(BusError::Corrupt { name: name.to_owned() });
+        }
+        Ok(Some(bytes))
     }
 
     async fn delete(&self, name: &str) -> Result<(), BusError> {
@@ -163,17 +161,15 @@ impl RawObjects for Objects {
     }
 
     async fn list(&self) -> Result<Vec<ObjectInfo>, BusError> {
-        self.within(0, async {
-            let mut listing = self.store.list().await.map_err(|reason| self.failed(reason))?;
-            let mut found = Vec::new();
-            while let Some(info) = listing.next().await {
-                let info = info.map_err(|reason| self.failed(reason))?;
-                if !info.deleted {
-                    found.push(info_of(&info));
-                }
+        let filter = format!("$O.{}.M.>", self.name);
+        let found = self.within(0, leader::all(&self.stream, &filter)).await?;
+        let mut list = Vec::with_capacity(found.len());
+        for message in found {
+            let info = described(&message)?;
+            if !info.deleted {
+                list.push(info_of(&info));
             }
-            Ok(found)
-        })
-        .await
+        }
+        Ok(list)
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::pull::{BatchConfig, Config};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream::stream::ConsumerErrorKind;
 use async_nats::{StatusCode, Subject, Subscriber, jetstream};
 use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
@@ -13,6 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::convert::stream_message;
+use super::stream::refused;
 use super::{ANSWER_WITHIN, Inner};
 use crate::BusError;
 use crate::connection::pause;
@@ -20,6 +22,8 @@ use crate::transport::{Backlog, ConsumerSpec, Message, RawDelivery, RawPuller};
 
 /// Longest time a request for messages stays with the server; a lost one is noticed after it.
 const REQUEST: Duration = Duration::from_secs(5);
+/// How long a word about a delivery may wait for room.
+const WORD_WITHIN: Duration = Duration::from_secs(1);
 /// How much longer than its time a request is believed to live.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -38,7 +42,14 @@ impl Inner {
         };
         match timeout(ANSWER_WITHIN, stream.create_consumer(config)).await {
             Ok(Ok(consumer)) => Ok(consumer),
-            Ok(Err(reason)) => Err(BusError::transport(spec.name.clone(), reason)),
+            Ok(Err(reason)) => Err(match reason.kind() {
+                ConsumerErrorKind::JetStream(error) => refused(&spec.name, &error),
+                ConsumerErrorKind::TimedOut
+                | ConsumerErrorKind::Request
+                | ConsumerErrorKind::InvalidConsumerType
+                | ConsumerErrorKind::InvalidName
+                | ConsumerErrorKind::Other => BusError::transport(spec.name.clone(), reason),
+            }),
             Err(_late) => Err(BusError::Timeout { subject: spec.name.clone().into_owned() }),
         }
     }
@@ -62,6 +73,8 @@ pub(super) struct SharedPuller {
     asked: usize,
     asked_until: Instant,
     failures: usize,
+    /// Arrived and not handed out yet: a pull that is dropped on its way leaves them for the next one.
+    ready: Vec<Box<dyn RawDelivery>>,
 }
 
 impl SharedPuller {
@@ -78,6 +91,7 @@ impl SharedPuller {
             asked: 0,
             asked_until: Instant::now(),
             failures: 0,
+            ready: Vec::new(),
         })
     }
 
@@ -92,28 +106,29 @@ impl SharedPuller {
         Ok(())
     }
 
-    /// What an arrived message is: a delivery, or a word of the server about the request.
-    async fn arrived(&mut self, message: async_nats::Message) -> Option<Box<dyn RawDelivery>> {
-        if let Some(status) = message.status {
-            self.asked = 0;
-            match status {
-                StatusCode::TIMEOUT | StatusCode::NOT_FOUND => {}
-                // Nobody leads the consumer at present, or it is gone.
-                StatusCode::NO_RESPONDERS => self.recover().await,
-                status if status.as_u16() == 409 => {
-                    let deleted = message.description.as_deref().is_some_and(|text| text.contains("Deleted"));
-                    if deleted {
-                        self.recover().await;
-                    }
-                }
-                status => debug!(?status, consumer = %self.spec.name, "a request for messages ended"),
+    /// Takes a message that has arrived: a delivery, or a word of the server about the request.
+    async fn arrived(&mut self, message: async_nats::Message) {
+        let Some(status) = message.status else {
+            self.asked = self.asked.saturating_sub(1);
+            self.failures = 0;
+            let message = jetstream::Message { message, context: self.inner.context.clone() };
+            if let Some(delivery) = Shared::of(message) {
+                self.ready.push(Box::new(delivery));
             }
-            return None;
+            return;
+        };
+        self.asked = 0;
+        match status {
+            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => {}
+            // Nobody leads the consumer at present, or it is gone.
+            StatusCode::NO_RESPONDERS => self.recover().await,
+            status if status.as_u16() == 409 => {
+                if message.description.as_deref().is_some_and(|text| text.contains("Deleted")) {
+                    self.recover().await;
+                }
+            }
+            status => debug!(?status, consumer = %self.spec.name, "a request for messages ended"),
         }
-        self.asked = self.asked.saturating_sub(1);
-        self.failures = 0;
-        Shared::of(jetstream::Message { message, context: self.inner.context.clone() })
-            .map(|delivery| Box::new(delivery) as Box<dyn RawDelivery>)
     }
 
     async fn recover(&mut self) {
@@ -130,17 +145,16 @@ impl SharedPuller {
 impl RawPuller for SharedPuller {
     async fn pull(&mut self, max: usize, wait: Duration) -> Result<Vec<Box<dyn RawDelivery>>, BusError> {
         let deadline = Instant::now() + wait;
-        let mut pulled = Vec::new();
-        while pulled.len() < max {
+        while self.ready.len() < max {
             if *self.inner.closed.borrow() {
                 return Err(BusError::Closed);
             }
             if let Some(Some(message)) = self.arriving.next().now_or_never() {
-                pulled.extend(self.arrived(message).await);
+                self.arrived(message).await;
                 continue;
             }
             let now = Instant::now();
-            if !pulled.is_empty() || now >= deadline {
+            if !self.ready.is_empty() || now >= deadline {
                 break;
             }
             if self.asked == 0 || now >= self.asked_until {
@@ -153,7 +167,7 @@ impl RawPuller for SharedPuller {
             };
             match message {
                 Ok(Some(message)) => {
-                    pulled.extend(self.arrived(message).await);
+                    self.arrived(message).await;
                     // The rest of a batch is close behind.
                     tokio::task::yield_now().await;
                 }
@@ -161,7 +175,8 @@ impl RawPuller for SharedPuller {
                 Err(_late) => {}
             }
         }
-        Ok(pulled)
+        let count = max.min(self.ready.len());
+        Ok(self.ready.drain(..count).collect())
     }
 }
 
@@ -189,10 +204,12 @@ impl Shared {
     }
 
     async fn say(&self, word: AckKind) -> Result<(), BusError> {
-        self.acker
-            .ack_with(word)
-            .await
-            .map_err(|reason| BusError::transport(self.message.subject.clone(), reason))
+        // While NATS is away words wait for it, as many as fit; a late one still counts.
+        let failed = |reason| BusError::transport(self.message.subject.clone(), reason);
+        match timeout(WORD_WITHIN, self.acker.ack_with(word)).await {
+            Ok(said) => said.map_err(failed),
+            Err(_late) => Err(failed("NATS does not take it".into())),
+        }
     }
 }
 

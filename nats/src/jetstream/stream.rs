@@ -37,7 +37,6 @@ struct AppendError {
 
 impl Inner {
     pub(super) async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), BusError> {
-        self.check(&spec.name)?;
         let (retention, discard) = match spec.retention {
             Retention::Limits => (RetentionPolicy::Limits, DiscardPolicy::New),
             Retention::Recent => (RetentionPolicy::Limits, DiscardPolicy::Old),
@@ -59,10 +58,16 @@ impl Inner {
             allow_direct: true,
             ..Config::default()
         };
+        self.define(&spec.name, config).await
+    }
+
+    /// Creates the stream of a stream, bucket or object bucket `name`, or brings it to this definition.
+    pub(super) async fn define(&self, name: &str, config: Config) -> Result<(), BusError> {
+        self.check(name)?;
         match self.context.create_or_update_stream(config).await {
             Ok(_) => Ok(()),
             Err(reason) => match reason.kind() {
-                CreateStreamErrorKind::JetStream(error) => Err(refused(&spec.name, &error)),
+                CreateStreamErrorKind::JetStream(error) => Err(refused(name, &error)),
                 CreateStreamErrorKind::EmptyStreamName
                 | CreateStreamErrorKind::InvalidStreamName
                 | CreateStreamErrorKind::DomainAndExternalSet
@@ -70,7 +75,7 @@ impl Inner {
                 | CreateStreamErrorKind::TimedOut
                 | CreateStreamErrorKind::Response
                 | CreateStreamErrorKind::NotFound
-                | CreateStreamErrorKind::ResponseParse => Err(BusError::transport(spec.name.clone(), reason)),
+                | CreateStreamErrorKind::ResponseParse => Err(BusError::transport(name, reason)),
             },
         }
     }

@@ -3,6 +3,10 @@ use std::sync::Arc;
 use super::*;
 use crate::bus_conformance;
 
+mod access;
+mod faults;
+mod private_server;
+
 /// The address of a test server, and how many copies it can keep.
 fn settings(variable: &str, replicas: usize) -> ConnectionSettings {
     let urls = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set"));

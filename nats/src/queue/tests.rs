@@ -176,7 +176,15 @@ impl Checked {
             let earlier = self.owed.range(..sequence).filter(|(_, (other, _))| strict || *other == key);
             for (earlier, (_, flight)) in earlier {
                 let pull = flight.map(|(pull, _, _)| pull);
-                assert_eq!(pull, Some(self.pull), "{sequence} overtook {earlier}");
+                let may = if strict { pull.is_some() } else { pull == Some(self.pull) };
+                assert!(may, "{sequence} overtook {earlier}");
+            }
+            if strict {
+                let mut later = self.owed.range(sequence + 1..);
+                assert!(
+                    later.all(|(_, (_, flight))| flight.is_none()),
+                    "{sequence} comes behind a later one"
+                );
             }
             self.owed.get_mut(&sequence).unwrap().1 = Some((self.pull, attempt, self.now + ACK_WAIT));
         }

@@ -7,13 +7,15 @@
 //!   there is computed at once anyway.
 //! - On shutdown: stops planning.
 
+mod changed;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 use metrics::counter;
-use rustc_hash::FxHashMap;
+use rustc_hash::FxHashSet;
 use serde_json::json;
 use tracing::{Instrument as _, debug, warn};
 use ulex_actors::{Observe, Shutdown};
@@ -26,21 +28,19 @@ use ulex_nats::trace_context::{continue_trace, is_sampled};
 use ulex_nats::transport::{Headers, ReadFrom, TRACE_HEADER, TRACE_STATE_HEADER};
 use ulex_nats::{Bus, BusError};
 
+use self::changed::ChangedUsers;
 use crate::registry::Published;
 
-/// How often jobs are planned. A user who keeps changing is refreshed once in this time.
+/// How often jobs are planned.
 const ROUND: Duration = Duration::from_secs(2);
 /// Jobs that wait for a worker; no more are planned meanwhile.
 const BACKLOG: u64 = 4_000;
-/// Changed users remembered; beyond it they are computed when they ask.
-const CHANGED_MAX: usize = 200_000;
 
 /// See the module documentation.
 pub struct Planner {
     bus: Bus,
     model_set: Option<String>,
-    /// With the trace of the change, if somebody records one.
-    changed: FxHashMap<UserId, Headers>,
+    changed: ChangedUsers,
     everyone: Arc<Vec<String>>,
     next: usize,
     planned: u64,
@@ -54,7 +54,7 @@ impl Planner {
         Self {
             bus,
             model_set: None,
-            changed: FxHashMap::default(),
+            changed: ChangedUsers::default(),
             everyone: Arc::default(),
             next: 0,
             planned: 0,
@@ -63,17 +63,20 @@ impl Planner {
     }
 
     fn round(&mut self, ctx: &mut Context<Self>) {
-        if self.planning || (self.changed.is_empty() && self.next >= self.everyone.len()) {
+        if self.planning {
             return;
         }
         // Without a model a list costs next to nothing when it is asked for.
         let Some(model_set) = self.model_set.clone() else {
-            self.changed.clear();
+            self.changed = ChangedUsers::default();
             return;
         };
+        let changed = self.changed.due();
+        if changed.is_empty() && self.next >= self.everyone.len() {
+            return;
+        }
         self.planning = true;
         let bus = self.bus.clone();
-        let changed = std::mem::take(&mut self.changed);
         let (everyone, next) = (Arc::clone(&self.everyone), self.next);
         let planned_for = Arc::clone(&self.everyone);
         let work = async move {
@@ -84,7 +87,9 @@ impl Planner {
             let room = BACKLOG.saturating_sub(bus.backlog(&REFRESH).await?.waiting);
             let more = usize::try_from(room).unwrap_or(0).saturating_sub(jobs.len());
             let until = (next + more).min(everyone.len());
-            let rest = everyone[next..until].iter();
+            // A job of its own, which tells why, is already in this round.
+            let has_job: FxHashSet<UserId> = jobs.iter().map(|(job, _)| job.user_id.clone()).collect();
+            let rest = everyone[next..until].iter().filter(|id| !has_job.contains(&UserId::new(id)));
             let of_everyone =
                 |id| (job(UserId::new(id), &model_set, RefreshReason::ModelSet), Headers::new());
             jobs.extend(rest.map(of_everyone));
@@ -178,9 +183,7 @@ impl Handler<Changed> for Planner {
     type Result = ();
 
     fn handle(&mut self, Changed(users): Changed, _: &mut Context<Self>) {
-        if self.changed.len() < CHANGED_MAX {
-            self.changed.extend(users);
-        }
+        self.changed.note(users);
     }
 }
 

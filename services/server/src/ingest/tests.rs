@@ -18,6 +18,7 @@ use ulex_storage::cache::MemoryCache;
 use ulex_storage::data::{DataStore, MemoryStore};
 
 use self::doubles::{Faults, FaultyBus, FaultyStore, Point, Side, Way};
+use super::worker::Hand;
 use super::*;
 use crate::gateway::{Gateway, SubmitError};
 
@@ -169,6 +170,41 @@ async fn whatever_crashes_or_fails_events_take_effect_once_and_their_changes_are
 }
 
 #[tokio::test(start_paused = true)]
+async fn large_groups_overlap_and_still_take_effect_once_in_order() {
+    let points = [Point::Apply, Point::Announce, Point::Ack];
+    let ways = [(Side::Before, Way::Fails), (Side::After, Way::Fails), (Side::Before, Way::Hangs)];
+    for (point, (side, way)) in points.into_iter().flat_map(|point| ways.map(|how| (point, how))) {
+        let mut place = Place::new().await;
+        place.parts.batch_rows = 600;
+        let (messages, users) = (12, 300);
+        for message in 0..messages {
+            let rows: Vec<String> = (0..users)
+                .map(|user| format!(r#"{{"FeedbackType":"click","UserId":"{user}","ItemId":"i","Value":1}}"#))
+                .collect();
+            place.publish("feedback", None, &format!("[{}]", rows.join(","))).await;
+            let comment = format!(r#"{{"UserId":"last","Comment":"{message}"}}"#);
+            place.publish("user", None, &comment).await;
+        }
+        place.faults.arm(point, side, way);
+        if way == Way::Hangs {
+            place.crash().await;
+        }
+        place.drain().await;
+        let what = format!("{side:?} {point:?} {way:?}");
+        assert!(!place.faults.is_armed(), "{what} was passed");
+        for user in 0..users {
+            assert_eq!(place.value(&user.to_string()).await, f64::from(messages), "{what}: {user}");
+        }
+        let last = place.store.inner.user(&UserId::new("last")).await.unwrap().unwrap();
+        assert_eq!(last.comment, (messages - 1).to_string(), "{what}");
+        assert!(place.counts.borrow().batches > 3, "{what}: it was one group");
+        let changes = place.changes().await;
+        let announced = pairs_of(&changes).len();
+        assert!(announced >= messages as usize * users as usize, "{what}: {announced}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_ingester_does_no_harm() {
     let place = Place::new().await;
     place.click("a", None).await;
@@ -180,7 +216,13 @@ async fn a_late_ingester_does_no_harm() {
     assert_eq!(place.value("a").await, 1.0);
     let worker = place.worker();
     worker.learn_log().await.unwrap();
-    worker.apply(held).await;
+    let mut puller = place.parts.bus.raw_puller(&INGEST).await.unwrap();
+    let mut hand = Hand::default();
+    worker.read(held, &mut hand.ahead).await.unwrap();
+    let group = hand.ahead.next_group(100);
+    assert_eq!(group.len(), 1);
+    worker.commit(group, puller.as_mut(), &mut hand).await;
+    worker.settle_behind(&mut hand).await;
     assert_eq!(place.value("a").await, 1.0);
 }
 

@@ -2,6 +2,7 @@
 //! users who like them by a task in the background.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -25,6 +26,9 @@ const ITEMS_A_CALL: usize = 256;
 const USERS_A_CALL: usize = 1_000;
 /// An item's vector is solved from at most so many users, the latest; it is settled then.
 const MAX_FANS: usize = 100;
+/// An item of twice as many rows is not read again for two seconds, one of ten times as many for ten: about one that many
+/// people do something with, and nobody likes, there is little to learn and much to read.
+const ROWS_A_SECOND: f64 = 100.0;
 
 /// Slots of items to look at, each once, first come first served.
 #[derive(Debug, Default)]
@@ -38,6 +42,8 @@ pub(super) struct Noted {
 struct Waiting {
     order: VecDeque<u32>,
     slots: FxHashSet<u32>,
+    /// Until when an item is not looked at again.
+    resting: FxHashMap<u32, Instant>,
 }
 
 impl Waiting {
@@ -47,10 +53,37 @@ impl Waiting {
         }
     }
 
-    fn take(&mut self, count: usize) -> Vec<u32> {
-        let taken: Vec<u32> = self.order.drain(..count.min(self.order.len())).collect();
-        taken.iter().for_each(|slot| _ = self.slots.remove(slot));
+    /// The first of those that may be looked at now; the others keep waiting.
+    fn take(&mut self, count: usize, now: Instant) -> Vec<u32> {
+        let (mut taken, mut kept) = (Vec::new(), VecDeque::new());
+        while taken.len() < count
+            && let Some(slot) = self.order.pop_front()
+        {
+            if self.resting.get(&slot).is_some_and(|until| *until > now) {
+                kept.push_back(slot);
+            } else {
+                self.resting.remove(&slot);
+                self.slots.remove(&slot);
+                taken.push(slot);
+            }
+        }
+        kept.append(&mut self.order);
+        self.order = kept;
         taken
+    }
+
+    /// So many rows of the item were read.
+    fn has_read(&mut self, slot: u32, rows: usize, now: Instant) {
+        let rest = rows as f64 / ROWS_A_SECOND;
+        if rest <= 1.0 {
+            return;
+        }
+        if self.resting.len() >= MAX_WAITING {
+            self.resting.retain(|_, until| *until > now);
+        }
+        if self.resting.len() < MAX_WAITING {
+            self.resting.insert(slot, now + Duration::from_secs_f64(rest));
+        }
     }
 }
 
@@ -68,7 +101,7 @@ impl Recommender {
     pub async fn fold_in_new_items(&self) -> Result<usize, StorageError> {
         let Ok(_turn) = self.inner.noted.turn.try_lock() else { return Ok(0) };
         let Some(live) = self.live().filter(|live| live.folds_items_in()) else { return Ok(0) };
-        let mut batch = VecDeque::from(self.inner.noted.waiting.lock().take(ITEMS_A_CALL));
+        let mut batch = VecDeque::from(self.inner.noted.waiting.lock().take(ITEMS_A_CALL, Instant::now()));
         let mut solver = Solver { live: &live, plan: &self.plan(), users: FxHashMap::default() };
         let (mut changed, mut gone, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
         while solver.users.len() < USERS_A_CALL
@@ -112,6 +145,7 @@ impl Recommender {
         }
         let now = Timestamp::now();
         let rows = self.inner.data.item_feedback(&id, Some(now)).await?;
+        self.inner.noted.waiting.lock().has_read(slot, rows.len(), Instant::now());
         let (said, _) = said(&rows, |row| &row.user_id, (&solver.plan.types, &solver.live.scales), now);
         let fans = said.into_iter().filter(|fan| fan.signal == Signal::Positive).take(MAX_FANS);
         let fans: Vec<(UserId, f32, Timestamp)> =

@@ -170,9 +170,28 @@ async fn a_store_that_fails_loses_no_note() {
 fn waiting_items_wait_once_and_in_order_and_are_bounded() {
     let mut waiting = Waiting::default();
     [5, 3, 5, 4].into_iter().for_each(|slot| waiting.note(slot));
-    assert_eq!(waiting.take(2), [5, 3]);
+    assert_eq!(waiting.take(2, Instant::now()), [5, 3]);
     waiting.note(5);
-    assert_eq!(waiting.take(9), [4, 5]);
+    assert_eq!(waiting.take(9, Instant::now()), [4, 5]);
     (0..MAX_WAITING as u32 + 7).for_each(|slot| waiting.note(slot));
-    assert_eq!(waiting.take(usize::MAX).len(), MAX_WAITING);
+    assert_eq!(waiting.take(usize::MAX, Instant::now()).len(), MAX_WAITING);
+}
+
+#[test]
+fn an_item_of_many_rows_rests_and_keeps_its_place() {
+    let now = Instant::now();
+    let mut waiting = Waiting::default();
+    for slot in [1, 2, 3] {
+        waiting.note(slot);
+    }
+    assert_eq!(waiting.take(2, now), [1, 2]);
+    waiting.has_read(1, 1_000, now);
+    waiting.has_read(2, 10, now);
+    waiting.note(1);
+    waiting.note(2);
+    let soon = now + Duration::from_millis(200);
+    assert_eq!(waiting.take(10, soon), [3, 2], "one rests for ten seconds, the other does not");
+    assert_eq!(waiting.take(10, soon), [0_u32; 0]);
+    assert_eq!(waiting.take(10, now + Duration::from_secs(11)), [1]);
+    assert_eq!(waiting.resting.len(), 0);
 }
