@@ -115,13 +115,15 @@ const DATA_SCHEMES: [&str; 10] = [
     "chhttp",
     "chhttps",
 ];
-const CACHE_SCHEMES: [&str; 11] = [
+const CACHE_SCHEMES: [&str; 13] = [
     "memory",
     "sqlite",
     "redis",
     "rediss",
     "redis+cluster",
     "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
     "mysql",
     "postgres",
     "postgresql",

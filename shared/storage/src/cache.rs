@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use ulex_domain::{ItemId, Timestamp, UserId};
 
 pub use memory::MemoryCache;
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresCache;
 #[cfg(feature = "redis")]
 pub use redis::RedisCache;
 
@@ -18,8 +20,16 @@ use crate::address::Address;
 use crate::layers::{Deadline, Deadlines, Layered, Metrics};
 
 mod memory;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod options;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod packed;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "redis", feature = "postgres"))]
+mod remembering;
 
 /// Tells whether a user has changed: another one after every change. A list computed before a change must not overwrite
 /// what came after it.
@@ -67,10 +77,12 @@ pub trait CacheStore: Send + Sync + 'static {
     /// Stores an entry unless the user changed since `mark` was read; says whether it was stored.
     async fn put_user(&self, id: &UserId, entry: UserEntry, mark: Mark) -> Result<bool, StorageError>;
 
-    /// Drops the entries of users whose data changed and moves their marks on.
+    /// Drops the entries of users whose data changed and moves their marks on. After an error this process finds none of
+    /// them any more, and the cache goes on trying.
     async fn invalidate_users(&self, ids: &[UserId]) -> Result<(), StorageError>;
 
-    /// Drops every entry, for example after a purge, and moves every mark on.
+    /// Drops every entry, for example after a purge, and moves every mark on; an error is as above. It may go through
+    /// all that the server holds.
     async fn clear(&self) -> Result<(), StorageError>;
 
     /// Whether the store can be reached.
@@ -80,21 +92,28 @@ pub trait CacheStore: Send + Sync + 'static {
 /// How to open a cache.
 #[derive(Clone, Debug)]
 pub struct CacheSettings {
-    /// Bytes it may take in this process, about.
+    /// Bytes it may take in this process, about. On a server: option `max_bytes` of its URL.
     pub max_bytes: usize,
-    /// Begins every key on a shared server.
+    /// Begins every key, or the name of every table, on a shared server.
     pub prefix: String,
-    /// What was not used for this long vanishes from a shared server.
+    /// A list vanishes from a shared server this long after it was put.
     pub expire: Duration,
 }
 
 /// Opens the cache that `url` names.
 ///
-/// `memory://` is the cache in this process. `sqlite://` means the same: what can be computed again is not
-/// worth a disk write, so a configuration that names a SQLite cache gets the embedded one.
-/// `redis://user:password@host:port/db`, `rediss://` (TLS), `redis+cluster://host:port?node=host:port`,
-/// `redis+sentinel://host:port/db?sentinelServiceName=name` and their TLS forms with `rediss` are a Redis or Valkey
-/// server.
+/// | URL | what |
+/// |---|---|
+/// | `memory://` | in this process |
+/// | `sqlite://...` | the same: what can be computed again is not worth a disk write |
+/// | `redis://user:password@host:port/db` | one Redis (from 6) or Valkey |
+/// | `redis+cluster://user:password@host:port?addr=host:port` | a cluster; any of its servers, more as `addr` |
+/// | `redis+sentinel://user:password@host:port/db?sentinelServiceName=name&addr=host:port` | the primary that sentinels name; `sentinelUsername` and `sentinelPassword` are for them |
+/// | `rediss://`, `rediss+cluster://`, `rediss+sentinel://` | the same with TLS |
+/// | `postgres://user:password@host:port/database` | a table of a PostgreSQL database, see [`PostgresSettings`](crate::data::PostgresSettings) |
+///
+/// Options of all servers: `max_bytes` (what the lists may take, about: `1GiB` unless said), `read_timeout` (`250ms`),
+/// `write_timeout` (`1s`), `pool_size` (connections: 4, of PostgreSQL 16); of Redis `dial_timeout` (`2s`).
 ///
 /// # Errors
 ///
@@ -107,6 +126,7 @@ pub async fn open(url: &str, settings: &CacheSettings) -> Result<Arc<dyn CacheSt
         "redis" | "rediss" | "redis+cluster" | "rediss+cluster" | "redis+sentinel" | "rediss+sentinel" => {
             (open_redis(url, settings).await?, "redis", "cache/redis")
         }
+        "postgres" | "postgresql" => (open_postgres(url, settings).await?, "postgres", "cache/postgres"),
         other => return Err(unknown_scheme(other)),
     };
     let around = (Metrics { store: label }, Deadline { backend, deadlines: Deadlines::default() });
@@ -118,19 +138,40 @@ fn unknown_scheme(scheme: &str) -> StorageError {
 }
 
 /// The URL forms of this build.
-const AVAILABLE: &str = if cfg!(feature = "redis") {
-    "redis://host:port (also rediss, redis+cluster, redis+sentinel) and memory:// (sqlite:// means the same)"
-} else {
-    "memory:// (sqlite:// means the same; it was built without redis)"
+const AVAILABLE: &str = match (cfg!(feature = "redis"), cfg!(feature = "postgres")) {
+    (true, true) => {
+        "redis://host:port (also rediss, redis+cluster, redis+sentinel), postgres://user:password@host:port/database \
+         and memory:// (sqlite:// means the same)"
+    }
+    (true, false) => {
+        "redis://host:port (also rediss, redis+cluster, redis+sentinel) and memory:// (sqlite:// means the same; \
+         it was built without postgres)"
+    }
+    (false, true) => {
+        "postgres://user:password@host:port/database and memory:// (sqlite:// means the same; \
+         it was built without redis)"
+    }
+    (false, false) => "memory:// (sqlite:// means the same; it was built without redis and postgres)",
 };
 
 #[cfg(feature = "redis")]
 async fn open_redis(url: &str, settings: &CacheSettings) -> Result<Arc<dyn CacheStore>, StorageError> {
-    Ok(Arc::new(RedisCache::open(url, settings).await?))
+    Ok(Arc::new(remembering::Remembering::new(RedisCache::open(url, settings).await?)))
 }
 
 #[cfg(not(feature = "redis"))]
 #[expect(clippy::unused_async, reason = "takes the place of one that waits")]
 async fn open_redis(_url: &str, _settings: &CacheSettings) -> Result<Arc<dyn CacheStore>, StorageError> {
     Err(unknown_scheme("redis"))
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(url: &str, settings: &CacheSettings) -> Result<Arc<dyn CacheStore>, StorageError> {
+    Ok(Arc::new(remembering::Remembering::new(PostgresCache::open(url, settings).await?)))
+}
+
+#[cfg(not(feature = "postgres"))]
+#[expect(clippy::unused_async, reason = "takes the place of one that waits")]
+async fn open_postgres(_url: &str, _settings: &CacheSettings) -> Result<Arc<dyn CacheStore>, StorageError> {
+    Err(unknown_scheme("postgres"))
 }

@@ -22,7 +22,7 @@ use crate::layers::{Deadline, Deadlines, Layered, Metrics};
 mod group;
 mod memory;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub(crate) mod postgres;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod row_text;
 mod search_text;

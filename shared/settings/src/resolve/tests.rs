@@ -183,6 +183,8 @@ fn stores_need_a_scheme_that_is_known() {
         "rediss",
         "redis+cluster",
         "rediss+cluster",
+        "redis+sentinel",
+        "rediss+sentinel",
         "mongodb",
         "mysql",
         "postgres",

@@ -18,8 +18,44 @@ pub async fn check(store: &Arc<dyn CacheStore>) {
     invalidating_drops_the_entry(store.as_ref()).await;
     clearing_drops_everything_and_moves_every_mark(store.as_ref()).await;
     ids_may_be_any_text(store.as_ref()).await;
-    a_stale_list_never_survives_a_change(store).await;
+    a_stale_list_never_survives_a_change([store, store]).await;
     store.ping().await.expect("ping");
+}
+
+/// Checks what holds between two processes with one cache. Removes what the cache holds.
+///
+/// # Panics
+///
+/// Panics at the first broken promise.
+pub async fn check_shared(one: &Arc<dyn CacheStore>, other: &Arc<dyn CacheStore>) {
+    one.clear().await.expect("clear");
+    what_one_process_puts_the_other_finds(one.as_ref(), other.as_ref()).await;
+    what_one_process_changes_the_other_does_not_keep(one.as_ref(), other.as_ref()).await;
+    a_stale_list_never_survives_a_change([one, other]).await;
+}
+
+/// Checks that a mark that was lost does not look like one that has not moved. `forget` makes the cache forget
+/// everything, as an operator, an eviction or a failure would.
+///
+/// # Panics
+///
+/// Panics at the first broken promise.
+pub async fn check_forgetting(store: &dyn CacheStore, forget: impl AsyncFn()) {
+    let (kept, absent) = (UserId::new("kept"), UserId::new("absent"));
+    let mark = store.user(&kept).await.expect("read").mark;
+    assert!(store.put_user(&kept, list("a", 1), mark).await.expect("put"));
+    let of_absent = store.user(&absent).await.expect("read").mark;
+    forget().await;
+    // Somebody may have changed meanwhile: nobody would know any more.
+    assert!(!store.put_user(&kept, list("b", 1), mark).await.expect("put"), "nothing is left of the mark");
+    assert!(!store.put_user(&absent, list("b", 1), of_absent).await.expect("put"));
+    for (id, old) in [(&kept, mark), (&absent, of_absent)] {
+        let view = store.user(id).await.expect("read");
+        assert!(view.entry.is_none() && view.mark != old, "{id}");
+        assert!(!store.put_user(id, list("b", 1), old).await.expect("put"), "another mark is there");
+        assert!(store.put_user(id, list("c", 2), view.mark).await.expect("put"));
+        assert_eq!(store.user(id).await.expect("read").entry.as_deref(), Some(&list("c", 2)));
+    }
 }
 
 /// Checks that a cache forgets rather than grows: puts `entries` lists into it and returns how many are found.
@@ -113,9 +149,32 @@ async fn ids_may_be_any_text(store: &dyn CacheStore) {
     }
 }
 
+async fn what_one_process_puts_the_other_finds(one: &dyn CacheStore, other: &dyn CacheStore) {
+    let id = UserId::new("shared");
+    let mark = one.user(&id).await.expect("read").mark;
+    assert_eq!(other.user(&id).await.expect("read").mark, mark, "there is one mark for all");
+    assert!(other.put_user(&id, list("a", 3), mark).await.expect("put"));
+    assert_eq!(one.user(&id).await.expect("read").entry.as_deref(), Some(&list("a", 3)));
+}
+
+async fn what_one_process_changes_the_other_does_not_keep(one: &dyn CacheStore, other: &dyn CacheStore) {
+    let ids = ["invalidated", "cleared"].map(UserId::new);
+    for id in &ids {
+        let mark = one.user(id).await.expect("read").mark;
+        assert!(one.put_user(id, list("a", 1), mark).await.expect("put"));
+        if id.as_str() == "cleared" {
+            other.clear().await.expect("clear");
+        } else {
+            other.invalidate_users(std::slice::from_ref(id)).await.expect("invalidate");
+        }
+        assert!(one.user(id).await.expect("read").entry.is_none());
+        assert!(!one.put_user(id, list("a", 1), mark).await.expect("put"));
+    }
+}
+
 /// Writers read the "data", compute a list from it and store it, while the data changes. When all is quiet, a list
-/// of old data must not be there.
-async fn a_stale_list_never_survives_a_change(store: &Arc<dyn CacheStore>) {
+/// of old data must not be there. One process writes, the other changes.
+async fn a_stale_list_never_survives_a_change([store, changing]: [&Arc<dyn CacheStore>; 2]) {
     use std::sync::atomic::{AtomicUsize, Ordering};
     let id = UserId::new("raced");
     let data = Arc::new(AtomicUsize::new(0));
@@ -133,7 +192,7 @@ async fn a_stale_list_never_survives_a_change(store: &Arc<dyn CacheStore>) {
     let writers: Vec<_> = writers.collect();
     for change in 1..=50 {
         data.store(change, Ordering::SeqCst);
-        store.invalidate_users(std::slice::from_ref(&id)).await.expect("invalidate");
+        changing.invalidate_users(std::slice::from_ref(&id)).await.expect("invalidate");
         tokio::task::yield_now().await;
     }
     for writer in writers {

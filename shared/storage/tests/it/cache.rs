@@ -10,6 +10,8 @@ use ulex_storage::conformance;
 async fn the_memory_cache_conforms() {
     let store: Arc<dyn CacheStore> = Arc::new(MemoryCache::new(64 << 20));
     conformance::cache::check(&store).await;
+    conformance::cache::check_shared(&store, &store).await;
+    conformance::cache::check_forgetting(store.as_ref(), async || store.clear().await.unwrap()).await;
 }
 
 #[tokio::test]
@@ -45,58 +47,4 @@ async fn a_cache_is_opened_by_its_url() {
         cache::open("mongodb://localhost", &settings("")).await.err().expect("there is no such cache");
     assert!(matches!(&error, StorageError::UnknownScheme { scheme, .. } if scheme == "mongodb"));
     assert!(error.to_string().contains("memory://"), "{error}");
-}
-
-/// Servers against the suite. Every test has a prefix of its own.
-#[cfg(feature = "redis")]
-mod servers {
-    use super::*;
-
-    async fn check(variable: &str) {
-        let url = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} is not set"));
-        let prefix = format!("test-{}-[x]*:", uuid::Uuid::new_v4());
-        let store = cache::open(&url, &settings(&prefix)).await.unwrap();
-        conformance::cache::check(&store).await;
-        let other = cache::open(&url, &settings(&format!("{prefix}other:"))).await.unwrap();
-        assert_eq!(conformance::cache::fill(other.as_ref(), 300).await, 300);
-        store.clear().await.unwrap();
-        other.clear().await.unwrap();
-    }
-
-    mod on_redis {
-        #[tokio::test(flavor = "multi_thread")]
-        #[ignore = "needs Redis: ULEX_TEST_REDIS_URL"]
-        async fn it_conforms() {
-            super::check("ULEX_TEST_REDIS_URL").await;
-        }
-    }
-
-    mod on_valkey {
-        #[tokio::test(flavor = "multi_thread")]
-        #[ignore = "needs Valkey: ULEX_TEST_VALKEY_URL"]
-        async fn it_conforms() {
-            super::check("ULEX_TEST_VALKEY_URL").await;
-        }
-    }
-
-    mod on_redis_cluster {
-        #[tokio::test(flavor = "multi_thread")]
-        #[ignore = "needs a Redis cluster: ULEX_TEST_REDIS_CLUSTER_URL"]
-        async fn it_conforms() {
-            super::check("ULEX_TEST_REDIS_CLUSTER_URL").await;
-        }
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_server_that_is_away_fails_calls_at_once() {
-        let store = cache::open("redis://127.0.0.1:9", &settings("away:")).await.unwrap();
-        let begun = std::time::Instant::now();
-        let user = ulex_domain::UserId::new("u");
-        for _ in 0..100 {
-            let error = store.user(&user).await.expect_err("nobody is there");
-            assert!(error.is_transient(), "{error}");
-            assert!(store.invalidate_users(std::slice::from_ref(&user)).await.is_err());
-        }
-        assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
-    }
 }

@@ -7,4 +7,8 @@ mod cache;
 mod data;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod proxy;
+#[cfg(feature = "redis")]
+mod redis;
 mod sqlite_files;

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod cache;
 mod on_postgres;
-mod proxy;
 
 /// A schema of the test server, for one test.
 pub struct Schema {
@@ -32,6 +32,17 @@ impl Schema {
         let server = server();
         let sign = if server.contains('?') { '&' } else { '?' };
         format!("{server}{sign}search_path={}&pool_size=4{options}", self.name)
+    }
+
+    /// Runs SQL in it, without the store.
+    pub async fn run(&self, sql: &str) {
+        self.client.batch_execute(&format!("SET search_path = {}; {sql}", self.name)).await.unwrap();
+    }
+
+    /// The number that a query gives.
+    pub async fn number(&self, sql: &str) -> i64 {
+        self.run("").await;
+        self.client.query_one(sql, &[]).await.unwrap().get(0)
     }
 
     /// Removes it with all that is in it.

@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// Opens and drives connections where it is told to.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     runtime: Handle,
     tls: MakeRustlsConnect,
     config: Config,
@@ -100,7 +100,7 @@ impl Connect for Connector {
 }
 
 /// A connection of the pool.
-pub(super) async fn from_pool(pool: &Pool) -> Result<Object, PostgresError> {
+pub(crate) async fn from_pool(pool: &Pool) -> Result<Object, PostgresError> {
     match pool.get().await {
         Ok(client) => Ok(client),
         Err(PoolError::Backend(error)) => Err(error.into()),

@@ -10,7 +10,7 @@ pub(super) const BACKEND: &str = "postgres";
 
 /// Anything that goes wrong in here.
 #[derive(Debug, Error)]
-pub(super) enum PostgresError {
+pub(crate) enum PostgresError {
     #[error("{}", described(.0))]
     Driver(#[from] tokio_postgres::Error),
     #[error("{0}")]

@@ -8,13 +8,13 @@ use tokio_postgres::{Client, Transaction};
 use super::error::PostgresError;
 
 /// `Ulex` in ASCII: what the locks of this program have in common.
-pub(super) const LOCK: i32 = 0x556c_6578;
+pub(crate) const LOCK: i32 = 0x556c_6578;
 /// Migration `n` leads from schema version `n` to `n + 1`. Never change one that was released: add one.
 const MIGRATIONS: [&str; 1] = [include_str!("../postgres.sql")];
 const TABLES: [&str; 6] = ["users", "items", "types", "feedback", "ledger", "positions"];
 
 /// The SQL with the tables of `prefix`.
-pub(super) fn with_prefix(sql: &str, prefix: &str) -> String {
+pub(crate) fn with_prefix(sql: &str, prefix: &str) -> String {
     let quoted = prefix.replace('"', "\"\"");
     // In a text constant, such as the name of a table for regclass, apostrophes are doubled as well.
     sql.replace("{text:p}", &quoted.replace('\'', "''")).replace("{p}", &quoted)

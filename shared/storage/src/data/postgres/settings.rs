@@ -62,8 +62,8 @@ pub struct PostgresSettings {
     /// Certificates of authorities; `None`: those the system trusts.
     pub(super) root_certificate: Option<PathBuf>,
     /// Begins the name of every table.
-    pub(super) table_prefix: String,
-    pub(super) pool_size: usize,
+    pub(crate) table_prefix: String,
+    pub(crate) pool_size: usize,
     pub(super) connect_timeout: Duration,
 }
 

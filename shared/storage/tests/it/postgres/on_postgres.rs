@@ -9,8 +9,8 @@ use ulex_storage::conformance;
 use ulex_storage::data::{self, DataStore, LogPosition, Submission};
 use ulex_storage::{StorageError, data::FeedbackRow};
 
-use super::proxy::Proxy;
 use super::{Schema, server};
+use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
@@ -241,8 +241,8 @@ async fn a_call_that_the_server_refuses_does_not_fail_those_that_are_committed_w
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
 async fn a_server_that_goes_away_is_unavailable_at_once_and_found_again() {
     let schema = Schema::create().await;
-    let proxy = Proxy::start().await;
-    let store = data::open(&proxy.url(&schema), "").await.unwrap();
+    let proxy = Proxy::start(&server()).await;
+    let store = data::open(&proxy.url(&schema.url("")), "").await.unwrap();
     store.apply(vec![event(post(vec![row("u", "i")]))]).await.unwrap();
     for _turn in 0..2 {
         proxy.open.send_replace(false);
@@ -308,8 +308,8 @@ async fn write_entries(store: Arc<dyn DataStore>, entries: u64) -> u64 {
 async fn entries_of_a_log_count_once_however_often_connections_are_lost() {
     const ENTRIES: u64 = 300;
     let schema = Schema::create().await;
-    let proxy = Proxy::start().await;
-    let store: Arc<dyn DataStore> = data::open(&proxy.url(&schema), "").await.unwrap();
+    let proxy = Proxy::start(&server()).await;
+    let store: Arc<dyn DataStore> = data::open(&proxy.url(&schema.url("")), "").await.unwrap();
     let writing = tokio::spawn(write_entries(Arc::clone(&store), ENTRIES));
     let mut cuts = 0_u64;
     while !writing.is_finished() {
