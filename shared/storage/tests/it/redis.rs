@@ -8,7 +8,7 @@ use fred::interfaces::{ClientLike as _, KeysInterface as _};
 use fred::types::{Builder, Value};
 use futures_util::StreamExt as _;
 use ulex_domain::{ItemId, Timestamp, UserId};
-use ulex_storage::cache::{self, CacheSettings, CacheStore, UserEntry};
+use ulex_storage::cache::{self, CacheSettings, CacheStore, Mark, UserEntry};
 
 mod on_redis;
 mod on_redis_cluster;
@@ -51,9 +51,38 @@ pub async fn put(store: &dyn CacheStore, id: &UserId, items: usize) -> bool {
     store.put_user(id, list(items), mark).await.unwrap()
 }
 
-/// How many items the list of a user has; `None` if there is none.
+/// Puts a list as soon as that is possible: after a server has come back or another one has taken over, each connection
+/// is made anew in its own time, and what is under way on it fails.
+pub async fn put_by_and_by(store: &dyn CacheStore, id: &UserId, items: usize) {
+    until("a list is kept", async || {
+        let Ok(view) = store.user(id).await else { return false };
+        store.put_user(id, list(items), view.mark).await.unwrap_or(false)
+    })
+    .await;
+}
+
+/// How many items the list of a user has; `None` if there is none. Asks again if a connection was made anew meanwhile.
 pub async fn found(store: &dyn CacheStore, id: &UserId) -> Option<usize> {
-    store.user(id).await.unwrap().entry.map(|entry| entry.items.len())
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match store.user(id).await {
+            Ok(view) => return view.entry.map(|entry| entry.items.len()),
+            Err(error) => assert!(error.is_transient() && Instant::now() < deadline, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits until the cache refuses a list that was made under a mark.
+pub async fn until_refused(store: &dyn CacheStore, id: &UserId, mark: Mark) {
+    until("a list is refused", async || match store.put_user(id, list(1), mark).await {
+        Ok(kept) => {
+            assert!(!kept, "a list from before the change is kept");
+            true
+        }
+        Err(_away) => false,
+    })
+    .await;
 }
 
 /// Waits until something holds.

@@ -120,14 +120,14 @@ impl Link {
 
     /// Takes note of how a call went.
     pub fn heard<T>(&self, done: Result<T, Error>) -> Result<T, Error> {
-        match &done {
-            Err(error) if *error.kind() == ErrorKind::Timeout => {
-                if self.late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE {
-                    self.doubt.notify_one();
-                }
+        let is_late = matches!(&done, Err(error) if *error.kind() == ErrorKind::Timeout);
+        if !is_late {
+            // Written only when it changes: all calls share the place.
+            if self.late.load(Ordering::Relaxed) != 0 {
+                self.late.store(0, Ordering::Relaxed);
             }
-            _ if self.late.load(Ordering::Relaxed) != 0 => self.late.store(0, Ordering::Relaxed),
-            _ => {}
+        } else if self.late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE {
+            self.doubt.notify_one();
         }
         done
     }

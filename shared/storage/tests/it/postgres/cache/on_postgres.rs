@@ -44,6 +44,13 @@ async fn any_number_of_processes_may_open_it_at_once_beside_a_data_store() {
     schema.remove().await;
 }
 
+/// Lists for every tenth user.
+async fn put_some(store: &dyn CacheStore, ids: &[UserId]) {
+    for id in ids.iter().step_by(10) {
+        put(store, id, 1).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
 async fn changes_of_many_users_in_any_order_wait_for_each_other_but_not_for_ever() {
@@ -59,9 +66,7 @@ async fn changes_of_many_users_in_any_order_wait_for_each_other_but_not_for_ever
                     ids.reverse();
                 }
                 for _round in 0..10 {
-                    for id in ids.iter().step_by(10) {
-                        put(store.as_ref(), id, 1).await;
-                    }
+                    put_some(store.as_ref(), &ids).await;
                     store.invalidate_users(&ids).await.unwrap();
                 }
             })
