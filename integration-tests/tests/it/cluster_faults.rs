@@ -298,10 +298,10 @@ mod on_cluster {
         });
     }
 
-    /// How many users have a finished list.
+    /// How many users have a finished list: more than the head of a value (`shared/storage/src/cache/redis/keys.rs`).
     fn lists_in(redis: &str) -> usize {
         use std::io::{BufRead as _, BufReader, Write as _};
-        let script = "local n=0 for _,k in ipairs(redis.call('KEYS','u:many*')) do if redis.call('HEXISTS',k,'e')==1 then n=n+1 end end return n";
+        let script = "local n=0 for _,k in ipairs(redis.call('KEYS','*}umany*')) do if redis.call('STRLEN',k)>16 then n=n+1 end end return n";
         let mut connection = std::net::TcpStream::connect(redis).unwrap();
         let command = format!("*3\r\n$4\r\nEVAL\r\n${}\r\n{script}\r\n$1\r\n0\r\n", script.len());
         connection.write_all(command.as_bytes()).unwrap();

@@ -46,7 +46,7 @@ const BLOB_SECTIONS: [&str; 3] = ["blob.s3.", "blob.gcs.", "blob.azure."];
 /// Schemes of data stores that exist.
 const DATA_STORES: [&str; 4] = ["sqlite://", "memory://", "postgres://", "postgresql://"];
 /// Schemes of caches that exist.
-const CACHE_STORES: [&str; 4] = ["sqlite://", "memory://", "redis", "rediss"];
+const CACHE_STORES: [&str; 5] = ["sqlite://", "memory://", "redis", "postgres://", "postgresql://"];
 
 static DEFAULTS: LazyLock<Value> = LazyLock::new(|| json!(load::default_written()));
 
