@@ -14,7 +14,9 @@ use async_trait::async_trait;
 use serde_json::Value;
 use smol_str::SmolStr;
 use ulex_domain::{Event, EventId, Feedback, ItemId, UserId};
-use ulex_server::backend::{Health, Node, SettingsChange, SettingsRevision, Status, TaskProgress};
+use ulex_server::backend::{
+    Effort, Health, Node, Quality, Recommended, SettingsChange, SettingsRevision, Status, TaskProgress,
+};
 use ulex_server::{ApiSettings, ApiState, Backend, BackendError, ListQuery, Receipt, ScoredItem};
 use ulex_storage::data::DataStore;
 
@@ -36,12 +38,17 @@ impl Backend for Canned {
         Ok(Receipt::default())
     }
 
-    fn recommend_now(&self, _user: &UserId, query: &ListQuery) -> Option<Vec<ScoredItem>> {
-        Some(list(query))
+    fn recommend_now(&self, _user: &UserId, query: &ListQuery, _effort: Effort) -> Option<Recommended> {
+        Some(Recommended { list: list(query), quality: Quality::Full })
     }
 
-    async fn recommend(&self, _user: &UserId, query: &ListQuery) -> List {
-        Ok(list(query))
+    async fn recommend(
+        &self,
+        _user: &UserId,
+        query: &ListQuery,
+        _effort: Effort,
+    ) -> Result<Recommended, BackendError> {
+        Ok(Recommended { list: list(query), quality: Quality::Full })
     }
 
     async fn latest(&self, _user: Option<&UserId>, query: &ListQuery) -> List {

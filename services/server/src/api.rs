@@ -22,6 +22,7 @@ use crate::backend::Backend;
 use crate::http::measures::heading;
 use crate::http::router::Router;
 use crate::http::service::Api;
+use crate::overload::Overload;
 use crate::settings::ApiSettings;
 
 /// How many rows a write touched.
@@ -53,6 +54,7 @@ struct Inner {
     settings: ArcSwap<ApiSettings>,
     in_flight: AtomicUsize,
     body_bytes: AtomicUsize,
+    overload: Overload,
 }
 
 /// A place among the requests in flight.
@@ -73,6 +75,7 @@ impl ApiState {
             settings: ArcSwap::from_pointee(settings),
             in_flight: AtomicUsize::new(0),
             body_bytes: AtomicUsize::new(0),
+            overload: Overload::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -111,6 +114,17 @@ impl ApiState {
         let _ = writeln!(text, "ulex_http_in_flight {in_flight}");
         heading(text, "ulex_http_body_bytes", "gauge", "Bytes of request bodies in memory.");
         let _ = writeln!(text, "ulex_http_body_bytes {bytes}");
+        self.inner.overload.render(text);
+    }
+
+    pub(crate) fn overload(&self) -> &Overload {
+        &self.inner.overload
+    }
+
+    /// Finds out whether too much is asked.
+    pub(crate) fn look_at_load(&self) {
+        let most = self.settings().limits.in_flight.max(1);
+        self.inner.overload.look(self.in_flight() as f64 / most as f64);
     }
 
     pub(crate) fn body_bytes(&self) -> &AtomicUsize {

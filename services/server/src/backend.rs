@@ -11,6 +11,7 @@ use thiserror::Error;
 use ulex_domain::{Event, EventId, Feedback, ItemId, Timestamp, UserId};
 use ulex_nats::BusError;
 pub use ulex_recommenders::request::{ListQuery, ScoredId as ScoredItem};
+pub use ulex_recommenders::service::{Effort, Quality, Recommended};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
 
@@ -214,12 +215,17 @@ pub trait Backend: Send + Sync + 'static {
     /// every later call. An event whose `id` was seen before has no effect.
     async fn submit(&self, event: Event, id: Option<EventId>) -> Result<Receipt, BackendError>;
 
-    /// The hot path: the user's list if it can be had without waiting and is fresh, else `None`. Called on the
-    /// thread that serves all other requests of its connection: microseconds only.
-    fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredItem>>;
+    /// The hot path: the user's list if it can be had without waiting and is good enough for `effort`, else `None`. Called
+    /// on the thread that serves all other requests of its connection: microseconds only.
+    fn recommend_now(&self, user: &UserId, query: &ListQuery, effort: Effort) -> Option<Recommended>;
 
-    /// The user's list, computed if need be. Never fails for want of knowledge about the user.
-    async fn recommend(&self, user: &UserId, query: &ListQuery) -> Result<Vec<ScoredItem>, BackendError>;
+    /// The user's list, computed if need be, for no more than `effort`. Never fails for want of knowledge about the user.
+    async fn recommend(
+        &self,
+        user: &UserId,
+        query: &ListQuery,
+        effort: Effort,
+    ) -> Result<Recommended, BackendError>;
 
     /// Newest items, without what `user` has seen; the score is the item's time in Unix seconds.
     async fn latest(&self, user: Option<&UserId>, query: &ListQuery)

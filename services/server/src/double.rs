@@ -11,8 +11,8 @@ use ulex_domain::{Event, EventId, Feedback, Item, ItemId, Timestamp, UserId};
 use ulex_storage::data::{DataStore, MemoryStore, Submission};
 
 use crate::backend::{
-    Backend, BackendError, Health, ListQuery, Node, Receipt, ScoredItem, SettingsChange, SettingsRevision,
-    Status, TaskProgress,
+    Backend, BackendError, Effort, Health, ListQuery, Node, Quality, Receipt, Recommended, ScoredItem,
+    SettingsChange, SettingsRevision, Status, TaskProgress,
 };
 
 type List = Result<Vec<ScoredItem>, BackendError>;
@@ -28,6 +28,8 @@ pub(crate) struct Double {
     pub(crate) disabled: AtomicBool,
     /// Lists of users are at hand.
     pub(crate) cached: AtomicBool,
+    /// And these are out of date.
+    pub(crate) stale: AtomicBool,
     /// Lists of users wait for one of these.
     pub(crate) gate: Semaphore,
     /// What is shown as settings.
@@ -47,6 +49,7 @@ impl Double {
             away: AtomicBool::new(false),
             disabled: AtomicBool::new(false),
             cached: AtomicBool::new(false),
+            stale: AtomicBool::new(false),
             gate: Semaphore::new(Self::PLACES),
             settings: Mutex::new(json!({"recommend": {"cache_size": 100}})),
             submitted: AtomicUsize::new(0),
@@ -111,14 +114,30 @@ impl Backend for Double {
         Ok(Receipt { rows_deleted: outcome.rows_deleted, duplicate: outcome.duplicate })
     }
 
-    fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredItem>> {
+    fn recommend_now(&self, user: &UserId, query: &ListQuery, effort: Effort) -> Option<Recommended> {
         let list = self.cached.load(Ordering::Relaxed).then(|| self.list(&format!("user/{user}")))?;
-        Some(list.into_iter().skip(query.offset).take(query.n).collect())
+        let is_stale = self.stale.load(Ordering::Relaxed);
+        if is_stale && effort == Effort::Full {
+            return None;
+        }
+        let quality = if is_stale { Quality::Stale } else { Quality::Full };
+        Some(Recommended { list: list.into_iter().skip(query.offset).take(query.n).collect(), quality })
     }
 
-    async fn recommend(&self, user: &UserId, query: &ListQuery) -> List {
+    async fn recommend(
+        &self,
+        user: &UserId,
+        query: &ListQuery,
+        effort: Effort,
+    ) -> Result<Recommended, BackendError> {
         let _permit = self.gate.acquire().await.map_err(|_closed| BackendError::Overloaded)?;
-        self.serve(self.list(&format!("user/{user}")), Some(user), query).await
+        let list = self.serve(self.list(&format!("user/{user}")), Some(user), query).await?;
+        let quality = match effort {
+            Effort::Full | Effort::Kept => Quality::Full,
+            Effort::Unranked => Quality::Unranked,
+            Effort::Leaderboard => Quality::Leaderboard,
+        };
+        Ok(Recommended { list, quality })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "seconds")]

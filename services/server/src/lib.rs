@@ -15,6 +15,7 @@ mod http;
 pub mod ingest;
 pub mod live_backend;
 pub mod newcomers;
+mod overload;
 mod parts;
 pub mod published;
 pub mod server;

@@ -17,8 +17,8 @@ use ulex_recommenders::service::Recommender;
 use ulex_storage::data::DataStore;
 
 use crate::backend::{
-    Backend, BackendError, Health, ListQuery, MatchingScore, Node, RankingScore, Receipt, ScoredItem,
-    SettingsChange, SettingsRevision, Status, TaskProgress,
+    Backend, BackendError, Effort, Health, ListQuery, MatchingScore, Node, RankingScore, Receipt,
+    Recommended, ScoredItem, SettingsChange, SettingsRevision, Status, TaskProgress,
 };
 use crate::gateway::{Gateway, SubmitError};
 use crate::settings_desk::SettingsDesk;
@@ -83,12 +83,17 @@ impl Backend for LiveBackend {
         }
     }
 
-    fn recommend_now(&self, user: &UserId, query: &ListQuery) -> Option<Vec<ScoredItem>> {
-        self.recommender.recommend_now(user, query)
+    fn recommend_now(&self, user: &UserId, query: &ListQuery, effort: Effort) -> Option<Recommended> {
+        self.recommender.recommend_now_within(user, query, effort)
     }
 
-    async fn recommend(&self, user: &UserId, query: &ListQuery) -> Result<Vec<ScoredItem>, BackendError> {
-        self.recommender.recommend(user, query).await.map_err(failed)
+    async fn recommend(
+        &self,
+        user: &UserId,
+        query: &ListQuery,
+        effort: Effort,
+    ) -> Result<Recommended, BackendError> {
+        self.recommender.recommend_within(user, query, effort).await.map_err(failed)
     }
 
     async fn latest(

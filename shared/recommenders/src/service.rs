@@ -15,7 +15,7 @@ use smol_str::SmolStr;
 use ulex_algorithms::model_set::ModelSet;
 use ulex_domain::{Change, Feedback, ItemId, Timestamp, UserId};
 use ulex_storage::StorageError;
-use ulex_storage::cache::{CacheStore, UserEntry};
+use ulex_storage::cache::{CacheStore, UserEntry, UserView};
 use ulex_storage::data::DataStore;
 
 use crate::catalogue::{Catalogue, CatalogueView};
@@ -25,9 +25,12 @@ use crate::pipeline::{Inputs, Ranked, Workspace, recommend};
 use crate::plan::Plan;
 use crate::request::{ListQuery, RecommendError, ScoredId};
 
+mod hasty;
 mod lists;
 mod new_items;
 
+use hasty::LeanPlans;
+pub use hasty::{Effort, Quality, Recommended};
 use new_items::Noted;
 
 /// A list that was made before new items became known is good for this long.
@@ -49,6 +52,7 @@ struct Inner {
     catalogue: Catalogue,
     live: ArcSwapOption<Live>,
     plan: ArcSwap<Plan>,
+    lean: ArcSwap<LeanPlans>,
     clock_error: Duration,
     noted: Noted,
     measures: Measures,
@@ -88,6 +92,7 @@ impl Recommender {
             cache,
             catalogue: Catalogue::default(),
             live: ArcSwapOption::empty(),
+            lean: ArcSwap::from_pointee(LeanPlans::of(&plan)),
             plan: ArcSwap::from_pointee(plan),
             clock_error,
             noted: Noted::default(),
@@ -122,6 +127,7 @@ impl Recommender {
 
     /// Makes lists in another way from now on.
     pub fn use_plan(&self, plan: Plan) {
+        self.inner.lean.store(Arc::new(LeanPlans::of(&plan)));
         self.inner.plan.store(Arc::new(plan));
     }
 
@@ -196,6 +202,15 @@ impl Recommender {
     pub async fn recommend(&self, user: &UserId, query: &ListQuery) -> Result<Vec<ScoredId>, RecommendError> {
         // A cache that is away costs time, not answers.
         let view = self.inner.cache.user(user).await.unwrap_or_default();
+        self.recommend_from(view, user, query).await
+    }
+
+    async fn recommend_from(
+        &self,
+        view: UserView,
+        user: &UserId,
+        query: &ListQuery,
+    ) -> Result<Vec<ScoredId>, RecommendError> {
         let mut continued = None;
         let measures = &self.inner.measures;
         let outcome = if view.entry.is_some() { &measures.stale } else { &measures.absent };
@@ -273,28 +288,14 @@ impl Recommender {
         if !unchanged && (!plan.ranked || entry.model_set.is_empty()) {
             return None;
         }
-        let eligibility = view.eligibility(query.categories(), published_after(&plan, now));
-        let depth = query.depth();
-        let mut answer = Vec::with_capacity(query.n.min(entry.items.len()));
-        let mut passed = 0;
-        for (item, score) in &entry.items {
-            if passed == depth {
-                break;
-            }
-            if view.slot(item.as_str()).is_some_and(|slot| view.is_eligible(slot, &eligibility)) {
-                passed += 1;
-                if passed > query.offset {
-                    answer.push(ScoredId { id: SmolStr::new(item.as_str()), score: f64::from(*score) });
-                }
-            }
-        }
+        let (answer, passed) = eligible_part(entry, query, &view, published_after(&plan, now));
         // A list that was cut off may go on with items that qualify. One that was not held all there was, and still
         // does unless there are other items now.
         let was_cut = entry.items.len() >= plan.cache_size;
-        if passed < depth && !was_cut && !unchanged {
+        if passed < query.depth() && !was_cut && !unchanged {
             return None;
         }
-        Some(Kept { answer, whole: passed == depth || !was_cut })
+        Some(Kept { answer, whole: passed == query.depth() || !was_cut })
     }
 
     fn is_fresh(&self, entry: &UserEntry, plan: &Plan, now: Timestamp) -> bool {
@@ -352,17 +353,26 @@ impl Recommender {
         now: Timestamp,
         compute: impl FnOnce(&Inputs<'_>, &mut Workspace) -> T,
     ) -> T {
-        let plan = self.plan();
+        self.with_plan((&self.plan(), user, rows), categories, now, compute)
+    }
+
+    fn with_plan<T>(
+        &self,
+        (plan, user, rows): (&Plan, &UserId, &[Feedback]),
+        categories: &[String],
+        now: Timestamp,
+        compute: impl FnOnce(&Inputs<'_>, &mut Workspace) -> T,
+    ) -> T {
         let live = self.live();
         let no_scales = TypeScales::default();
         let scales = live.as_ref().map_or(&no_scales, |live| &live.scales);
         let history = History::new(rows, &plan.types, scales, now);
         let view = self.inner.catalogue.view();
-        let eligibility = view.eligibility(categories, published_after(&plan, now));
+        let eligibility = view.eligibility(categories, published_after(plan, now));
         let inputs = Inputs {
             live: live.as_deref(),
             view: &view,
-            plan: &plan,
+            plan,
             user: live.as_ref().and_then(|live| live.set.users.index(user.as_str())),
             history: &history,
             eligibility: &eligibility,
@@ -383,6 +393,31 @@ impl Recommender {
 struct Kept {
     answer: Vec<ScoredId>,
     whole: bool,
+}
+
+/// What of a cached list may be shown and was asked for, and how many may be shown down to its end.
+fn eligible_part(
+    entry: &UserEntry,
+    query: &ListQuery,
+    view: &CatalogueView<'_>,
+    published_after: Option<Timestamp>,
+) -> (Vec<ScoredId>, usize) {
+    let eligibility = view.eligibility(query.categories(), published_after);
+    let depth = query.depth();
+    let mut answer = Vec::with_capacity(query.n.min(entry.items.len()));
+    let mut passed = 0;
+    for (item, score) in &entry.items {
+        if passed == depth {
+            break;
+        }
+        if view.slot(item.as_str()).is_some_and(|slot| view.is_eligible(slot, &eligibility)) {
+            passed += 1;
+            if passed > query.offset {
+                answer.push(ScoredId { id: SmolStr::new(item.as_str()), score: f64::from(*score) });
+            }
+        }
+    }
+    (answer, passed)
 }
 
 /// The eligible part of a cached list, and after it what of `list` is not in it.

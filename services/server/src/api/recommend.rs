@@ -1,16 +1,20 @@
 //! `/api/recommend`: the list of one user. The hot path: answered at once whenever the backend can.
 
+use actix_web::http::header::{HeaderName, HeaderValue};
 use smol_str::SmolStr;
 use ulex_domain::{Event, Feedback, FeedbackMode, ItemId, Timestamp, UserId};
 
 use super::Score;
-use crate::backend::{ListQuery, ScoredItem};
+use crate::backend::{ListQuery, Recommended, ScoredItem};
 use crate::decode::is_id;
 use crate::encode;
 use crate::error::ApiError;
 use crate::http::call::{Call, json};
 use crate::http::router::{Access, Answer, Reply, Router};
 use crate::settings::MAX_LIST;
+
+/// Says why a list is not the best there is: `stale`, `unranked` or `leaderboard`.
+const X_ULEX_DEGRADED: HeaderName = HeaderName::from_static("x-ulex-degraded");
 
 pub(super) fn routes(router: &mut Router) {
     router.add_ready(Access::Key, &__path_recommend, |call| answer(call, None));
@@ -65,21 +69,30 @@ fn answer(call: Call, path_category: Option<usize>) -> Reply {
         return Reply::Now(encoded(&[], plan.with_scores));
     }
     if plan.write_back.is_none()
-        && let Some(list) = call.backend().recommend_now(&plan.user, &plan.query)
+        && let Some(made) = call.backend().recommend_now(&plan.user, &plan.query, call.effort())
     {
-        return Reply::Now(encoded(&list, plan.with_scores));
+        return Reply::Now(answered(&call, &made, plan.with_scores));
     }
     Reply::Later(Box::pin(answer_later(call, plan)))
 }
 
 async fn answer_later(call: Call, plan: Plan) -> Answer {
-    let list = call.backend().recommend(&plan.user, &plan.query).await?;
+    let made = call.backend().recommend(&plan.user, &plan.query, call.effort()).await?;
     if let Some(write_back) = plan.write_back
-        && !list.is_empty()
+        && !made.list.is_empty()
     {
-        record(&call, &plan.user, &list, write_back).await?;
+        record(&call, &plan.user, &made.list, write_back).await?;
     }
-    encoded(&list, plan.with_scores)
+    answered(&call, &made, plan.with_scores)
+}
+
+/// Says so if it is not the best there is.
+fn answered(call: &Call, made: &Recommended, with_scores: bool) -> Answer {
+    let mut response = encoded(&made.list, with_scores)?;
+    if let Some(how) = call.state.overload().told(made.quality) {
+        response.headers_mut().insert(X_ULEX_DEGRADED, HeaderValue::from_static(how));
+    }
+    Ok(response)
 }
 
 /// Never creates users or items: the rows of unknown ones are dropped.

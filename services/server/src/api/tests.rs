@@ -6,6 +6,7 @@ mod conventions;
 mod feedback;
 mod items;
 mod lists;
+mod overload;
 mod random;
 mod users;
 

@@ -16,7 +16,7 @@ use super::path::Segments;
 use super::query::Query;
 use super::router::{Answer, Parameters};
 use crate::api::ApiState;
-use crate::backend::{Backend, Receipt};
+use crate::backend::{Backend, Effort, Receipt};
 use crate::error::ApiError;
 use crate::settings::ApiSettings;
 
@@ -63,6 +63,11 @@ impl Call {
     /// The service behind the routes.
     pub(crate) fn backend(&self) -> &dyn Backend {
         self.state.backend()
+    }
+
+    /// How much may be done for a list now.
+    pub(crate) fn effort(&self) -> Effort {
+        self.state.overload().effort()
     }
 
     /// A header as text; `None` if absent.

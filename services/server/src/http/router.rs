@@ -43,6 +43,9 @@ pub(crate) enum Access {
     Login,
 }
 
+/// Routes that read by POST.
+const SESSION: &str = "/api/session/";
+
 /// Where the parameters of a route stand among its segments.
 pub(crate) type Parameters = [u8; 4];
 
@@ -56,6 +59,8 @@ pub(crate) struct Route {
     method: Method,
     /// Its place among all routes.
     pub(crate) number: usize,
+    /// It changes nothing, needs a key and has to compute or look something up.
+    pub(crate) is_read: bool,
     /// Who may use it.
     pub(crate) access: Access,
     /// What it does.
@@ -155,7 +160,14 @@ impl Router {
                 self.paths.add_path_operation(&path, vec![documented], operation);
                 let number = self.names.len();
                 self.names.push(RouteName { method: method.as_str().to_owned(), template: path.clone() });
-                self.resource(&path).push(Route { method, number, access, handler: Box::new(handler) });
+                let is_read = access == Access::Key && (method == Method::GET || path.starts_with(SESSION));
+                self.resource(&path).push(Route {
+                    method,
+                    number,
+                    is_read,
+                    access,
+                    handler: Box::new(handler),
+                });
             }
         }
     }

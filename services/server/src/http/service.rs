@@ -28,6 +28,7 @@ use super::spans;
 use crate::api::ApiState;
 use crate::backend::BackendError;
 use crate::error::{ApiError, plain};
+use crate::overload;
 use crate::settings::ApiSettings;
 
 /// All REST routes as one thing that an actix application can register.
@@ -42,6 +43,11 @@ impl Api {
     pub(crate) fn new(state: ApiState, router: Arc<Router>) -> Self {
         let measures = Arc::new(Measures::new(router.names().to_vec()));
         Self { state, router, measures }
+    }
+
+    /// Watches how long work waits on the present thread, which serves. Must be called inside an actix runtime.
+    pub fn watch_load(&self) {
+        overload::watch(&self.state);
     }
 
     /// What is counted about requests, for a page of metrics.
@@ -116,6 +122,8 @@ struct Begun {
     /// The number of its route.
     route: Option<usize>,
     span: Span,
+    /// It may be refused when too much is asked.
+    is_read: bool,
 }
 
 impl Begun {
@@ -138,7 +146,7 @@ impl Service<ServiceRequest> for ApiService {
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let at = Instant::now();
         let (request, payload) = request.into_parts();
-        let mut begun = Begun { at, route: None, span: Span::none() };
+        let mut begun = Begun { at, route: None, span: Span::none(), is_read: false };
         match self.reply(&request, payload, &mut begun) {
             Reply::Now(answer) => {
                 let response = finish(request, answer, &self.state);
@@ -167,6 +175,7 @@ impl ApiService {
         match admit(request, resource, &settings) {
             Ok(route) => {
                 begun.route = Some(route.number);
+                begun.is_read = route.is_read;
                 begun.span = spans::of(request, &self.router.names()[route.number]);
                 let call = Call {
                     request: request.clone(),
@@ -196,7 +205,11 @@ impl ApiService {
         let span = begun.span.clone();
         let answered = async move {
             let limits = state.settings().limits;
+            let peer = request.peer_addr().map(|address| address.ip());
             let answer = match state.enter(limits.in_flight) {
+                Some(_) if begun.is_read && state.overload().refuses(peer) => {
+                    Err(ApiError::Backend(BackendError::Overloaded))
+                }
                 Some(_permit) => tokio::time::timeout(limits.request_time, future)
                     .await
                     .unwrap_or_else(|_elapsed| Err(ApiError::Timeout(limits.request_time.as_secs()))),

@@ -1,0 +1,67 @@
+//! How late a thread that serves is. Its timer is due every few milliseconds and is polled in turn with everything else,
+//! so by as much as it is late every request there waits. One late round is a burst; only if every round of a window is late
+//! does work queue up, so the shortest delay of a window is what counts.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::api::ApiState;
+
+/// Time between two rounds.
+const ROUND: Duration = Duration::from_millis(10);
+/// Rounds of a window that nothing holds up, and fewest of any.
+const ROUNDS: usize = 5;
+const FEWEST: usize = 2;
+/// A window that is held up ends after this, so that the answer to a sudden load is not late as well.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Measures the present thread until the process ends. Must be called inside an actix runtime.
+pub(crate) fn watch(state: &ApiState) {
+    let state = state.clone();
+    let delay = state.overload().thread();
+    actix_web::rt::spawn(async move {
+        loop {
+            let shortest = window().await;
+            delay.store(u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+            state.look_at_load();
+        }
+    });
+}
+
+/// The shortest delay of the next rounds.
+async fn window() -> Duration {
+    let begun = Instant::now();
+    let mut shortest = Duration::MAX;
+    for round in 1..=ROUNDS {
+        let due = Instant::now() + ROUND;
+        actix_web::rt::time::sleep(ROUND).await;
+        shortest = shortest.min(due.elapsed());
+        if round >= FEWEST && begun.elapsed() >= WINDOW {
+            break;
+        }
+    }
+    shortest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_web::test]
+    async fn a_thread_that_is_always_busy_is_late_and_one_burst_does_not_count() {
+        let busy = |times: usize| {
+            actix_web::rt::spawn(async move {
+                for _ in 0..times {
+                    std::thread::sleep(Duration::from_millis(60));
+                    tokio::task::yield_now().await;
+                }
+            })
+        };
+        let working = busy(usize::MAX);
+        assert!(window().await >= Duration::from_millis(30));
+        working.abort();
+        let burst = busy(1);
+        assert!(window().await < Duration::from_millis(30));
+        burst.await.unwrap();
+    }
+}
