@@ -13,6 +13,7 @@ mod freshness;
 mod metrics;
 mod models;
 mod outages;
+mod overload;
 mod private_servers;
 mod rest_contract;
 mod restart;

@@ -73,7 +73,8 @@ pub fn serve(
     let api = routes(state);
     let page = Page::new(lookups, Some(api.measurements()));
     let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
-    start_with(listener, api, ServerSettings::default(), move |config| page.register(config))
+    let how = ServerSettings { degrade: settings.serving.degrade, ..ServerSettings::default() };
+    start_with(listener, api, how, move |config| page.register(config))
         .map_err(|source| StartError::Listen { address, source })
 }
 

@@ -23,6 +23,8 @@ pub struct ServerSettings {
     pub keep_alive: Duration,
     /// How long requests under way may take once the server is told to stop.
     pub shutdown_time: Duration,
+    /// Whether less is done for each answer while more is asked than can be answered, and at last some are refused.
+    pub degrade: bool,
 }
 
 impl Default for ServerSettings {
@@ -32,6 +34,7 @@ impl Default for ServerSettings {
             head_time: Duration::from_secs(10),
             keep_alive: Duration::from_secs(75),
             shutdown_time: Duration::from_secs(10),
+            degrade: true,
         }
     }
 }
@@ -57,8 +60,13 @@ pub fn start_with(
     settings: ServerSettings,
     more: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
 ) -> io::Result<Server> {
-    let application =
-        move || App::new().configure(more.clone()).service(api.clone()).default_service(api.clone());
+    // Called once on each thread that serves.
+    let application = move || {
+        if settings.degrade {
+            api.watch_load();
+        }
+        App::new().configure(more.clone()).service(api.clone()).default_service(api.clone())
+    };
     let server = HttpServer::new(application)
         .workers(settings.workers.max(1))
         .client_request_timeout(settings.head_time)

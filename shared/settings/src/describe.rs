@@ -43,6 +43,7 @@ pub fn describe(settings: &Settings, data_dir: &Path) -> Value {
             "cache_bytes": serving.cache_bytes,
             "request_timeout": go(serving.request_timeout),
             "max_body": serving.max_body,
+            "degrade": serving.degrade,
         },
         "nats": nats_of(nats),
         "ingest": { "batch_rows": ingest.batch_rows, "queue": ingest.queue },

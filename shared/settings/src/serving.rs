@@ -20,6 +20,8 @@ pub struct Serving {
     pub request_timeout: Duration,
     /// Larger bodies are refused with status 413.
     pub max_body: ByteSize,
+    /// Whether lists are made with less work while more is asked than can be answered.
+    pub degrade: bool,
 }
 
 impl Serving {
@@ -29,6 +31,7 @@ impl Serving {
             cache_bytes: size(checks, "serving.cache_bytes", &written.cache_bytes),
             request_timeout: checks.positive_duration("serving.request_timeout", &written.request_timeout),
             max_body: size(checks, "serving.max_body", &written.max_body),
+            degrade: checks.flag("serving.degrade", &written.degrade),
         }
     }
 }

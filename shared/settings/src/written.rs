@@ -141,6 +141,7 @@ pub struct Serving {
     pub cache_bytes: Given<ByteSize>,
     pub request_timeout: Given<GoDuration>,
     pub max_body: Given<ByteSize>,
+    pub degrade: Given<bool>,
 }
 
 /// `[nats]`.

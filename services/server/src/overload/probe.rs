@@ -9,6 +9,8 @@ use crate::api::ApiState;
 
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_millis(10);
+/// Pause while nothing waits: so long after a sudden load it may be noticed.
+const REST: Duration = Duration::from_millis(100);
 /// Rounds of a window that nothing holds up, and fewest of any.
 const ROUNDS: usize = 5;
 const FEWEST: usize = 2;
@@ -21,6 +23,9 @@ pub(crate) fn watch(state: &ApiState) {
     let delay = state.overload().thread();
     actix_web::rt::spawn(async move {
         loop {
+            if state.in_flight() == 0 && delay.load(Ordering::Relaxed) < 1_000 {
+                actix_web::rt::time::sleep(REST).await;
+            }
             let shortest = window().await;
             delay.store(u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
             state.look_at_load();
