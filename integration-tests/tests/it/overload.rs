@@ -25,6 +25,7 @@ fn kind(client: &mut Client, user: &str) -> String {
 fn a_crowd_gets_less_until_it_is_gone() {
     let settings = format!("{TWO_TASTES_CONFIG}\n[serving]\ncached_lists = false\n");
     let mut ulex = Ulex::configured(&settings);
+    ulex.stop();
     ulex.set_environment("ULEX_SERVING_DEGRADE", "true");
     ulex.restart();
     let mut client = ulex.client();
