@@ -26,7 +26,8 @@ pub enum RefreshReason {
 pub struct RefreshJob {
     /// Whose.
     pub user_id: UserId,
-    /// The ModelSet that was live when this was asked; the worker uses the one that is live now.
+    /// The ModelSet that was live when this was asked. The worker uses the one that it has, and waits a while for this one if
+    /// its own is older.
     pub model_set: Option<String>,
     /// Why.
     pub reason: RefreshReason,

@@ -30,7 +30,7 @@ use ulex_actors::{
 };
 use ulex_algorithms::model_set::ModelSet;
 use ulex_master::leadership::{Leadership, Reign};
-use ulex_master::trainer::LiveChanged;
+use ulex_master::registry::LiveChanged;
 use ulex_nats::BusError;
 use ulex_nats::leases::{Lease, TRAINER_LEASE};
 use ulex_nats::membership::Role;
@@ -119,12 +119,14 @@ impl Roles {
         let recommender = parts.recommender.clone();
         let place = self.places.newcomers.clone();
         self.crew.guard("newcomers", &place, move || Newcomers::new(recommender.clone()));
-        // The trainer, if this process has one, compares the next models with them.
-        let (recommender, trainer) =
-            (parts.recommender.clone(), self.places.leader.trainer.outlet::<LiveChanged>());
+        // The trainer, if this process has one, compares the next models with them; the planner has lists made from them.
+        let recommender = parts.recommender.clone();
+        let trainer = self.places.leader.trainer.outlet::<LiveChanged>();
+        let planner = self.places.leader.planner.outlet::<LiveChanged>();
         let swap = Outlet::new(move |changed: ModelChanged<ModelSet>| {
             recommender.use_models(Arc::clone(&changed.model));
-            trainer.send(LiveChanged(changed.model));
+            trainer.send(LiveChanged(Arc::clone(&changed.model)));
+            planner.send(LiveChanged(changed.model));
         });
         let bus = parts.bus.clone();
         let place = self.places.models.clone();
@@ -171,10 +173,11 @@ impl Roles {
             self.places.predictors.push(place);
         }
         let (bus, predictors) = (parts.bus.clone(), self.places.predictors.clone());
+        let recommender = parts.recommender.clone();
         let under_way = Arc::clone(&parts.figures.jobs_under_way);
         let place = self.places.jobs.clone();
         self.crew.guard("jobs", &place, move || {
-            Jobs::new(bus.clone(), predictors.clone(), Arc::clone(&under_way))
+            Jobs::new(bus.clone(), recommender.clone(), predictors.clone(), Arc::clone(&under_way))
         });
     }
 
@@ -255,8 +258,9 @@ impl Roles {
 
 /// Tells everything in this process that goes by the section `[recommend]`.
 fn settings_outlet(parts: &Parts, leader: &LeaderPlaces) -> Outlet<SettingsChanged> {
-    let (recommender, api, trainer) =
-        (parts.recommender.clone(), Arc::clone(&parts.api), leader.trainer.outlet::<SettingsChanged>());
+    let (recommender, api) = (parts.recommender.clone(), Arc::clone(&parts.api));
+    let trainer = leader.trainer.outlet::<SettingsChanged>();
+    let planner = leader.planner.outlet::<SettingsChanged>();
     let searched = Mutex::new(parts.in_force.borrow().settings.recommend.search_columns.clone());
     Outlet::new(move |changed: SettingsChanged| {
         recommender.use_plan(Plan::new(&changed.0));
@@ -274,6 +278,7 @@ fn settings_outlet(parts: &Parts, leader: &LeaderPlaces) -> Outlet<SettingsChang
                 }
             });
         }
+        planner.send(changed.clone());
         trainer.send(changed);
     })
 }

@@ -1,24 +1,26 @@
 //! Which users' lists are computed again, and in which order.
 //!
-//! - Receives: [`Published`] from the registry, [`Observe`], [`Shutdown`]; reads the stream `CHANGES`.
+//! - Receives: [`RefreshOrder`] from the registry, [`LiveChanged`] when a ModelSet went live or this process came to lead,
+//!   [`SettingsChanged`], [`Observe`], [`Shutdown`]; reads the stream `CHANGES`.
 //! - Announces: [`RefreshJob`]s in the stream `JOBS`; of several for one user only the newest is kept there.
-//! - Owns: the users who changed since the last round, and those still to be planned for a new ModelSet.
+//! - Owns: the users who changed since the last round, and those still to be planned for a new ModelSet or other settings.
+//!   A new leader plans everyone again: a worker that finds a list fresh says so at the cost of reading it.
 //! - On failure: a full or absent stream is waited for; jobs are only a head start, a list that is asked for and not
 //!   there is computed at once anyway.
 //! - On shutdown: stops planning.
 
 mod changed;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use metrics::counter;
 use rustc_hash::FxHashSet;
 use serde_json::json;
 use tracing::{Instrument as _, debug, warn};
-use ulex_actors::{Observe, Shutdown};
+use ulex_actors::{Observe, SettingsChanged, Shutdown};
 use ulex_domain::{Change, UserId};
 use ulex_nats::bus::{AppendOptions, Read};
 use ulex_nats::changes::Changes;
@@ -29,17 +31,21 @@ use ulex_nats::transport::{Headers, ReadFrom, TRACE_HEADER, TRACE_STATE_HEADER};
 use ulex_nats::{Bus, BusError};
 
 use self::changed::ChangedUsers;
-use crate::registry::Published;
+use crate::registry::{LiveChanged, RefreshOrder};
 
 /// How often jobs are planned.
 const ROUND: Duration = Duration::from_secs(2);
 /// Jobs that wait for a worker; no more are planned meanwhile.
 const BACKLOG: u64 = 4_000;
+/// Jobs on their way to the stream at a time.
+const ON_THEIR_WAY: usize = 64;
 
 /// See the module documentation.
 pub struct Planner {
     bus: Bus,
     model_set: Option<String>,
+    /// Of the ModelSet that is about to go live.
+    order: Option<RefreshOrder>,
     changed: ChangedUsers,
     everyone: Arc<Vec<String>>,
     next: usize,
@@ -54,6 +60,7 @@ impl Planner {
         Self {
             bus,
             model_set: None,
+            order: None,
             changed: ChangedUsers::default(),
             everyone: Arc::default(),
             next: 0,
@@ -80,7 +87,7 @@ impl Planner {
         let (everyone, next) = (Arc::clone(&self.everyone), self.next);
         let planned_for = Arc::clone(&self.everyone);
         let work = async move {
-            let mut jobs: VecDeque<(RefreshJob, Headers)> = changed
+            let mut jobs: Vec<(RefreshJob, Headers)> = changed
                 .into_iter()
                 .map(|(user_id, trace)| (job(user_id, &model_set, RefreshReason::Changed), trace))
                 .collect();
@@ -94,11 +101,13 @@ impl Planner {
                 |id| (job(UserId::new(id), &model_set, RefreshReason::ModelSet), Headers::new());
             jobs.extend(rest.map(of_everyone));
             let planned = jobs.len() as u64;
-            for (job, trace) in jobs {
+            let give_out = async |(job, trace): (RefreshJob, Headers)| {
                 let span = tracing::info_span!("plan refresh", otel.kind = "producer", reason = ?job.reason);
                 continue_trace(&span, &trace);
-                bus.append(&job, AppendOptions::default()).instrument(span).await?;
-            }
+                bus.append(&job, AppendOptions::default()).instrument(span).await.map(drop)
+            };
+            let given_out = stream::iter(jobs).map(give_out).buffered(ON_THEIR_WAY);
+            given_out.try_for_each(async |()| Ok(())).await?;
             counter!("ulex_refresh_jobs_planned_total").increment(planned);
             Ok::<_, BusError>((planned, until))
         };
@@ -187,12 +196,38 @@ impl Handler<Changed> for Planner {
     }
 }
 
-impl Handler<Published> for Planner {
+impl Handler<RefreshOrder> for Planner {
     type Result = ();
 
-    fn handle(&mut self, published: Published, ctx: &mut Context<Self>) {
-        self.model_set = Some(published.model_set);
-        self.everyone = published.users;
+    fn handle(&mut self, order: RefreshOrder, _: &mut Context<Self>) {
+        self.order = Some(order);
+    }
+}
+
+impl Handler<LiveChanged> for Planner {
+    type Result = ();
+
+    fn handle(&mut self, LiveChanged(set): LiveChanged, ctx: &mut Context<Self>) {
+        if self.model_set.as_deref() == Some(set.id()) {
+            return;
+        }
+        self.model_set = Some(set.id().to_owned());
+        // Without the order: it was rolled back to, or another master has published it.
+        self.everyone = match self.order.take_if(|order| order.model_set == set.id()) {
+            Some(order) => order.users,
+            None => Arc::new(set.users.iter().map(str::to_owned).collect()),
+        };
+        self.next = 0;
+        self.round(ctx);
+    }
+}
+
+impl Handler<SettingsChanged> for Planner {
+    type Result = ();
+
+    fn handle(&mut self, _: SettingsChanged, ctx: &mut Context<Self>) {
+        // Lists that were made under other settings are stale. A round under way must not take this back.
+        self.everyone = Arc::new(Vec::clone(&self.everyone));
         self.next = 0;
         self.round(ctx);
     }
@@ -217,3 +252,6 @@ impl Handler<Shutdown> for Planner {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

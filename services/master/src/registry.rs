@@ -1,8 +1,7 @@
 //! Which ModelSet is live: the quality gate, publishing, history, retention.
 //!
 //! - Receives: [`Fitted`] from the trainer, [`Observe`], [`Shutdown`].
-//! - Announces: [`Published`] to the planner when a ModelSet went live; the live pointer on the bus, which every server and
-//!   worker follows.
+//! - Announces: the live pointer on the bus, which every process follows; before that [`RefreshOrder`] to the planner.
 //! - Owns: the order of publications; ModelSets beyond the newest few are removed, never the live one.
 //! - On failure: the live ModelSet stays; the refused one is kept for inspection with its verdict.
 //! - On shutdown: finishes a publication under way.
@@ -28,13 +27,18 @@ use crate::leadership::{Reign, Throne};
 use crate::trainer::Fitted;
 use crate::training::Cycled;
 
-/// A ModelSet went live.
+/// Another ModelSet is live, and in use in this process.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub struct Published {
+pub struct LiveChanged(pub Arc<ModelSet>);
+
+/// In which order users get lists when a ModelSet goes live, if it does.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct RefreshOrder {
     /// Its id.
     pub model_set: String,
-    /// Users, the most recently active first.
+    /// The most recently active first.
     pub users: Arc<Vec<String>>,
 }
 
@@ -67,8 +71,8 @@ pub struct RegistryParts {
     pub reign: Reign,
     /// Where its present state is announced.
     pub throne: Arc<Throne>,
-    /// Who refreshes lists.
-    pub planner: Outlet<Published>,
+    /// Who has lists refreshed.
+    pub planner: Outlet<RefreshOrder>,
 }
 
 /// See the module documentation.
@@ -93,7 +97,7 @@ impl Actor for Registry {
 }
 
 enum Done {
-    Published(Arc<ModelSet>, Arc<Vec<String>>),
+    Published(Arc<ModelSet>),
     Refused,
 }
 
@@ -105,11 +109,10 @@ impl Handler<Fitted> for Registry {
         let work = async move { take(&parts, *cycled).await };
         // Publications never interleave: the second would be judged against a model that is about to be replaced.
         ctx.wait(work.into_actor(self).map(|outcome, registry, _| match outcome {
-            Ok(Done::Published(set, users)) => {
+            Ok(Done::Published(set)) => {
                 counter!("ulex_model_sets_total", "outcome" => "published").increment(1);
                 registry.published += 1;
                 registry.live = Some(set.id().to_owned());
-                registry.parts.planner.send(Published { model_set: set.id().to_owned(), users });
             }
             Ok(Done::Refused) => {
                 counter!("ulex_model_sets_total", "outcome" => "refused").increment(1);
@@ -161,6 +164,8 @@ async fn take(parts: &RegistryParts, cycled: Cycled) -> Result<Done, PublishErro
     let candidate =
         Candidate { model_set: set.id().to_owned(), object: set.id().to_owned(), digest: info.digest };
     check(parts)?;
+    // Before anybody can know that it is live.
+    parts.planner.send(RefreshOrder { model_set: set.id().to_owned(), users: Arc::new(users) });
     match advance(&registry, candidate, parts.reign.token, Timestamp::now()).await? {
         Advance::Moved(pointer) => {
             info!(model_set = set.id(), epoch = pointer.epoch, bytes = size, "a ModelSet is live");
@@ -168,7 +173,7 @@ async fn take(parts: &RegistryParts, cycled: Cycled) -> Result<Done, PublishErro
         Advance::Fenced { .. } => return Err(PublishError::Fenced),
     }
     retire(&objects, &registry, &verdicts, parts.keep).await;
-    Ok(Done::Published(set, Arc::new(users)))
+    Ok(Done::Published(set))
 }
 
 async fn encode(parts: &RegistryParts, set: &Arc<ModelSet>) -> Result<Bytes, PublishError> {

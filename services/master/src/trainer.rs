@@ -22,6 +22,7 @@ use ulex_domain::Timestamp;
 
 use crate::dataset::table::Table;
 use crate::dataset::{Dataset, Grown, TakeTable};
+use crate::registry::LiveChanged;
 use crate::schedule::{Known, Policy, due};
 use crate::task_board::TaskBoard;
 use crate::training::{Cycle, CycleError, CycleSettings, Cycled};
@@ -42,11 +43,6 @@ pub struct Fit;
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "bool")]
 pub struct Cancel;
-
-/// Another ModelSet is live.
-#[derive(Clone, Message)]
-#[rtype(result = "()")]
-pub struct LiveChanged(pub Arc<ModelSet>);
 
 /// A cycle has finished; the registry decides whether its models go live.
 #[derive(Message)]

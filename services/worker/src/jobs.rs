@@ -3,7 +3,8 @@
 //! - Receives: [`Observe`], [`Shutdown`]; pulls [`RefreshJob`]s from the stream `JOBS`.
 //! - Announces: [`Predict`] to the predictors, which take turns.
 //! - Owns: the consumer `refresh`; a job is acknowledged after its list is in the cache.
-//! - On failure: a job that failed is delivered again after a pause; one whose worker died is delivered again by the bus.
+//! - On failure: a job that failed is delivered again after a pause; one whose worker died is delivered again by the bus. So is
+//!   one for a ModelSet that is not here yet, a limited number of times.
 //! - On shutdown: takes no more jobs, waits for those under way.
 
 use std::cell::RefCell;
@@ -24,6 +25,7 @@ use ulex_nats::refresh::RefreshJob;
 use ulex_nats::topology::REFRESH;
 use ulex_nats::trace_context::continue_trace;
 use ulex_nats::{Bus, BusError};
+use ulex_recommenders::service::Recommender;
 
 use crate::predictor::{Predict, Predictor};
 
@@ -31,6 +33,8 @@ use crate::predictor::{Predict, Predictor};
 const PULL_WAIT: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often a job is put back because this worker does not have its ModelSet yet.
+const PATIENCE: u64 = 20;
 /// Jobs under way for each predictor.
 const PER_PREDICTOR: usize = 16;
 
@@ -43,6 +47,7 @@ struct Counts {
 /// See the module documentation.
 pub struct Jobs {
     bus: Bus,
+    recommender: Recommender,
     predictors: Vec<Guarded<Predictor>>,
     counts: Rc<RefCell<Counts>>,
     under_way: Arc<AtomicUsize>,
@@ -51,10 +56,17 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Prepares the actor; it begins to pull when it is started. `under_way` is how many jobs are worked on.
+    /// Prepares the actor; it begins to pull when it is started. `recommender` knows which ModelSet is here, `under_way` how
+    /// many jobs are worked on.
     #[must_use]
-    pub fn new(bus: Bus, predictors: Vec<Guarded<Predictor>>, under_way: Arc<AtomicUsize>) -> Self {
-        Self { bus, predictors, counts: Rc::default(), under_way, stop: Rc::default(), settled: None }
+    pub fn new(
+        bus: Bus,
+        recommender: Recommender,
+        predictors: Vec<Guarded<Predictor>>,
+        under_way: Arc<AtomicUsize>,
+    ) -> Self {
+        let (counts, stop) = (Rc::default(), Rc::default());
+        Self { bus, recommender, predictors, counts, under_way, stop, settled: None }
     }
 }
 
@@ -65,7 +77,8 @@ impl Actor for Jobs {
         let (done, settled) = oneshot::channel();
         self.settled = Some(settled);
         let told = (Rc::clone(&self.counts), Arc::clone(&self.under_way));
-        let work = work(self.bus.clone(), self.predictors.clone(), told, Rc::clone(&self.stop));
+        let with = (self.recommender.clone(), self.predictors.clone());
+        let work = work(self.bus.clone(), with, told, Rc::clone(&self.stop));
         let work = async move {
             work.await;
             let _ = done.send(());
@@ -76,7 +89,7 @@ impl Actor for Jobs {
 
 async fn work(
     bus: Bus,
-    predictors: Vec<Guarded<Predictor>>,
+    (recommender, predictors): (Recommender, Vec<Guarded<Predictor>>),
     (counts, depth): (Rc<RefCell<Counts>>, Arc<AtomicUsize>),
     stop: Rc<Notify>,
 ) {
@@ -93,13 +106,15 @@ async fn work(
             biased;
             () = stop.notified() => break,
             Some(()) = running.next() => continue,
-            pulled = pull(&bus, &mut puller, free), if free > 0 => pulled,
+            // Not one by one: a request for messages costs as much as a list.
+            pulled = pull(&bus, &mut puller, free), if free * 2 >= limit => pulled,
         };
         match pulled {
             Ok(jobs) => {
                 for job in jobs {
                     turn = (turn + 1) % predictors.len();
-                    running.push(one(job, predictors[turn].clone(), Rc::clone(&counts)));
+                    let here = recommender.live().map(|live| live.set.id().to_owned());
+                    running.push(one(job, here, predictors[turn].clone(), Rc::clone(&counts)));
                 }
             }
             Err(BusError::Closed) => break,
@@ -125,15 +140,26 @@ async fn pull(
     open.pull(max, PULL_WAIT).await
 }
 
-async fn one(job: Delivery<RefreshJob>, predictor: Guarded<Predictor>, counts: Rc<RefCell<Counts>>) {
-    let user = match job.body() {
-        Ok(body) => body.user_id.clone(),
+async fn one(
+    job: Delivery<RefreshJob>,
+    here: Option<String>,
+    predictor: Guarded<Predictor>,
+    counts: Rc<RefCell<Counts>>,
+) {
+    let (user, wanted) = match job.body() {
+        Ok(body) => (body.user_id.clone(), body.model_set.clone()),
         Err(reason) => {
             warn!(%reason, "unreadable refresh job");
             let _ = job.term().await;
             return;
         }
     };
+    if is_ahead(wanted.as_deref(), here.as_deref()) && job.attempt() <= PATIENCE {
+        if let Err(reason) = job.nak(PAUSE).await {
+            warn!(%reason, "a refresh job could not be put back");
+        }
+        return;
+    }
     let Some(predictor) = predictor.addr() else { return };
     let span = tracing::info_span!("refresh", otel.kind = "consumer", attempt = job.attempt());
     continue_trace(&span, &job.message().headers);
@@ -158,6 +184,12 @@ async fn one(job: Delivery<RefreshJob>, predictor: Guarded<Predictor>, counts: R
     if let Err(reason) = settled {
         warn!(%reason, "a refresh job could not be settled");
     }
+}
+
+/// Whether a job is for a later ModelSet than the one that is here: a list made now would be out of date at once. Ids sort
+/// by age.
+fn is_ahead(wanted: Option<&str>, here: Option<&str>) -> bool {
+    wanted.is_some() && wanted > here
 }
 
 /// Tells the bus that the job is worked on for as long as it is: a list that takes long must not be made twice.
@@ -202,5 +234,17 @@ impl Handler<Shutdown> for Jobs {
             }
         };
         Box::pin(wait.into_actor(self).map(|(), _, ctx| ctx.stop()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_ahead;
+
+    #[test]
+    fn a_job_waits_for_its_own_model_set_but_not_for_an_earlier_one() {
+        assert!(is_ahead(Some("ms-2"), None) && is_ahead(Some("ms-2"), Some("ms-1")));
+        assert!(!is_ahead(Some("ms-1"), Some("ms-1")) && !is_ahead(Some("ms-1"), Some("ms-2")));
+        assert!(!is_ahead(None, None) && !is_ahead(None, Some("ms-1")));
     }
 }

@@ -11,9 +11,9 @@ use ulex_master::dataset::Dataset;
 use ulex_master::leadership::Reign;
 use ulex_master::membership::Membership;
 use ulex_master::planner::Planner;
-use ulex_master::registry::{Published, Registry, RegistryParts};
+use ulex_master::registry::{LiveChanged, Registry, RegistryParts};
 use ulex_master::schedule::Policy;
-use ulex_master::trainer::{LiveChanged, Trainer, TrainerParts};
+use ulex_master::trainer::{Trainer, TrainerParts};
 use ulex_master::training::CycleSettings;
 use ulex_nats::BusError;
 use ulex_nats::models::fence;
@@ -31,7 +31,7 @@ pub(super) struct LeaderPlaces {
     pub trainer: Guarded<Trainer>,
     registry: Guarded<Registry>,
     dataset: Guarded<Dataset>,
-    planner: Guarded<Planner>,
+    pub planner: Guarded<Planner>,
     membership: Guarded<Membership>,
 }
 
@@ -84,8 +84,7 @@ impl LeaderCrew {
         });
         if let Some(live) = parts.recommender.live() {
             places.trainer.outlet().send(LiveChanged(Arc::clone(&live.set)));
-            let published = Published { model_set: live.set.id().to_owned(), users: Arc::default() };
-            places.planner.outlet().send(published);
+            places.planner.outlet().send(LiveChanged(Arc::clone(&live.set)));
         }
         Self { crew, places: places.clone(), reign }
     }

@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""Measures a cluster that `deploy/local.sh up` has started. Give it the MovieLens data first (docs/benchmarks.md).
+
+cluster.py freshness [RATE] [SAMPLES]   while RATE (1000) events a second come over NATS: from a like, over REST and over
+                                        NATS, to another list at a server that did not take it
+cluster.py workers                      lists a second that workers make: all users' lists are thrown away and made again,
+                                        with the workers that run and with the first of them alone, each pinned to a core
+"""
+import http.client, json, multiprocessing, os, random, socket, subprocess, sys, time
+from urllib.parse import urlparse
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def status():
+    """Name to (pid, address) of everything that runs."""
+    text = subprocess.run([f"{ROOT}/deploy/local.sh", "status"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in text.splitlines() if not line.startswith("folder")]
+    return {row[0]: (int(row[1]), row[2]) for row in rows if row[1].isdigit()}
+
+
+class Http:
+    def __init__(self, base):
+        address = urlparse(base)
+        self.connection = http.client.HTTPConnection(address.hostname, address.port, timeout=10)
+
+    def call(self, method, path, body=None):
+        self.connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
+        answer = self.connection.getresponse()
+        text = answer.read()
+        assert answer.status == 200, (path, answer.status, text)
+        return text
+
+    def list(self, user):
+        return json.loads(self.call("GET", f"/api/recommend/{user}?n=10"))
+
+    def metric(self, name):
+        lines = self.call("GET", "/metrics").decode().splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
+
+
+class Nats:
+    """As much of the protocol as publishing takes."""
+
+    def __init__(self, url):
+        address = urlparse(url)
+        self.socket = socket.create_connection((address.hostname, address.port))
+        self.socket.recv(65536)
+        self.socket.sendall(b'CONNECT {"verbose":false}\r\n')
+
+    def publish(self, rows):
+        message = b""
+        for row in rows:
+            body = json.dumps(row).encode()
+            message += b"PUB ulex.v1.default.event.feedback.bench %d\r\n%s\r\n" % (len(body), body)
+        self.socket.sendall(message)
+        self.socket.setblocking(False)
+        try:
+            if b"PING" in self.socket.recv(65536):
+                self.socket.setblocking(True)
+                self.socket.sendall(b"PONG\r\n")
+        except BlockingIOError:
+            pass
+        self.socket.setblocking(True)
+
+
+def rating(user, item, kind="rating", value=5):
+    return {"FeedbackType": kind, "UserId": str(user), "ItemId": str(item), "Value": value}
+
+
+def background(url, rate):
+    """Feedback of a kind that says nothing, by users in no order, in bursts of ten milliseconds."""
+    nats, due, count = Nats(url), time.perf_counter(), 0
+    while True:
+        burst = max(1, rate // 100)
+        nats.publish(rating(random.randrange(1, 944), random.randrange(1, 1683), "view", 1) for _ in range(burst))
+        count += burst
+        due += burst / rate
+        time.sleep(max(0, due - time.perf_counter()))
+
+
+def shown(what, seconds, failed):
+    seconds.sort()
+    at = lambda share: round(1e3 * seconds[int(share * (len(seconds) - 1))], 1)
+    print(json.dumps({"what": what, "n": len(seconds), "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99),
+                      "max_ms": at(1), "not_changed_within_10_s": failed}))
+
+
+def freshness(rate=1000, samples=300):
+    there = status()
+    servers = [Http(address) for name, (_, address) in sorted(there.items()) if name.startswith("server")]
+    writer, reader, nats = servers[0], servers[-1], Nats(there["nats"][1])
+    applied = lambda: sum(server.metric("ulex_events_applied_total") for server in servers)
+    noise = multiprocessing.Process(target=background, args=(there["nats"][1], rate), daemon=True)
+    noise.start()
+    time.sleep(2)
+    before, began = applied(), time.perf_counter()
+    users = list(range(1, 944))
+    random.Random(1).shuffle(users)
+    for what, write in [
+        ("like over REST", lambda row: writer.call("POST", "/api/feedback", [row])),
+        ("like over NATS", lambda row: nats.publish([row])),
+    ]:
+        seconds, failed = [], 0
+        for user in [users.pop() for _ in range(samples)]:
+            first = reader.list(user)[0]
+            asked = time.perf_counter()
+            write(rating(user, first))
+            while first in reader.list(user):
+                if time.perf_counter() - asked > 10:
+                    failed += 1
+                    break
+                time.sleep(0.001)
+            seconds.append(time.perf_counter() - asked)
+            time.sleep(0.02)
+        shown(what, seconds, failed)
+    took = time.perf_counter() - began
+    print(json.dumps({"events_applied_per_second": round((applied() - before) / took), "over_seconds": round(took)}))
+    noise.terminate()
+
+
+def workers():
+    there = status()
+    own = [(pid, address) for name, (pid, address) in sorted(there.items()) if name.startswith("worker")]
+    cores = sorted(os.sched_getaffinity(0))
+    assert 1 < len(own) <= len(cores), "start as many workers as there are cores, with n_jobs = 1"
+    config = Http(next(address for name, (_, address) in there.items() if name.startswith("server")))
+    for place, (pid, _) in enumerate(own):
+        subprocess.run(["taskset", "-acp", str(cores[place]), str(pid)], check=True, capture_output=True)
+    made = lambda: sum(Http(address).metric('ulex_refresh_jobs_total{outcome="computed"}') for _, address in running)
+    rates = {}
+    for round_, count in enumerate([1, len(own)] * 3):
+        for place, (pid, _) in enumerate(own):
+            os.kill(pid, 18 if place < count else 19)
+        running = own[:count]
+        time.sleep(3)
+        before = made()
+        # Other settings make every list stale.
+        size = 100 + round_ % 2
+        config.call("PATCH", "/api/dashboard/config", {"recommend.cache_size": size})
+        times = []
+        while len(times) < 3 or times[-1][1] != times[-3][1] or times[-1][1] == before:
+            time.sleep(0.25)
+            times.append((time.perf_counter(), made()))
+        # Without the beginning and the end, where jobs are few.
+        total = times[-1][1] - before
+        middle = [(at, done) for at, done in times if 0.1 * total <= done - before <= 0.9 * total]
+        rates.setdefault(count, []).append((middle[-1][1] - middle[0][1]) / (middle[-1][0] - middle[0][0]))
+        print(json.dumps({"workers": count, "lists": total, "lists_per_second": round(rates[count][-1])}), flush=True)
+    for pid, _ in own:
+        os.kill(pid, 18)
+    median = lambda values: sorted(values)[len(values) // 2]
+    print(json.dumps({"ratio": round(median(rates[len(own)]) / median(rates[1]), 2)}))
+
+
+if __name__ == "__main__":
+    {"freshness": freshness, "workers": workers}[sys.argv[1]](*map(int, sys.argv[2:]))

@@ -1,0 +1,129 @@
+use ulex_algorithms::dictionary::Dictionary;
+use ulex_algorithms::interactions::Interactions;
+use ulex_algorithms::model_set::{Manifest, ModelSet};
+use ulex_algorithms::similarity::{OverlapIndex, OverlapParams};
+use ulex_domain::TenantId;
+use ulex_nats::InProcess;
+use ulex_nats::bus::Puller;
+use ulex_nats::topology::ensure_topology;
+
+use super::*;
+
+/// A ModelSet that knows these users and nothing else.
+fn model_set(id: &str, user_ids: &[&str]) -> LiveChanged {
+    let mut users = Dictionary::default();
+    user_ids.iter().for_each(|id| _ = users.intern(id));
+    let liked = Interactions::from_triples(user_ids.len(), 0, Vec::new());
+    LiveChanged(Arc::new(ModelSet {
+        manifest: Manifest { id: id.to_owned(), ..Manifest::default() },
+        users,
+        items: Dictionary::default(),
+        overlap: OverlapIndex::new(&liked, OverlapParams::COSINE),
+        popularity_discount: 0.0,
+        discounted: liked.clone(),
+        liked,
+        collaborative: Vec::new(),
+        item_to_item: Vec::new(),
+        user_to_user: Vec::new(),
+        leaderboards: Vec::new(),
+        ranker: None,
+        blend: None,
+    }))
+}
+
+fn order(id: &str, users: &[&str]) -> RefreshOrder {
+    let users = users.iter().map(|id| (*id).to_owned()).collect();
+    RefreshOrder { model_set: id.to_owned(), users: Arc::new(users) }
+}
+
+/// A planner, and a worker that only notes what it is told.
+struct World {
+    planner: Addr<Planner>,
+    worker: Puller<RefreshJob>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let bus = Bus::new(Arc::new(InProcess::open(None).unwrap()), TenantId::default());
+        ensure_topology(&bus, Duration::from_secs(10)).await.unwrap();
+        let worker = bus.puller(&REFRESH).await.unwrap();
+        Self { planner: Planner::new(bus).start(), worker }
+    }
+
+    /// The next jobs, as users and ModelSets.
+    async fn jobs(&mut self, count: usize) -> Vec<(String, String)> {
+        let mut jobs = Vec::new();
+        while jobs.len() < count {
+            let pulled = self.worker.pull(count - jobs.len(), Duration::from_secs(5)).await.unwrap();
+            assert!(!pulled.is_empty(), "no more jobs than {jobs:?}");
+            for job in pulled {
+                let RefreshJob { user_id, model_set, .. } = job.body().unwrap();
+                jobs.push((user_id.to_string(), model_set.clone().unwrap()));
+                job.ack().await.unwrap();
+            }
+        }
+        jobs
+    }
+
+    async fn no_job(&mut self) {
+        assert!(self.worker.pull(1, Duration::from_millis(200)).await.unwrap().is_empty());
+    }
+}
+
+fn of(id: &str, users: &[&str]) -> Vec<(String, String)> {
+    users.iter().map(|user| ((*user).to_owned(), id.to_owned())).collect()
+}
+
+#[actix::test]
+async fn everybody_gets_a_list_of_a_new_model_set_those_first_who_were_active_last() {
+    let mut world = World::new().await;
+    world.planner.send(order("ms-1", &["c", "a", "b"])).await.unwrap();
+    world.no_job().await;
+    world.planner.send(model_set("ms-1", &["a", "b", "c"])).await.unwrap();
+    assert_eq!(world.jobs(3).await, of("ms-1", &["c", "a", "b"]));
+    world.planner.send(model_set("ms-1", &["a", "b", "c"])).await.unwrap();
+    world.no_job().await;
+}
+
+#[actix::test]
+async fn a_model_set_that_was_rolled_back_to_or_taken_over_is_planned_without_an_order() {
+    let mut world = World::new().await;
+    // Fitted here, but it never went live.
+    world.planner.send(order("ms-2", &["b", "a"])).await.unwrap();
+    world.planner.send(model_set("ms-1", &["a", "b"])).await.unwrap();
+    assert_eq!(world.jobs(2).await, of("ms-1", &["a", "b"]));
+    world.no_job().await;
+}
+
+#[actix::test]
+async fn other_settings_make_every_list_anew() {
+    let mut world = World::new().await;
+    world.planner.send(model_set("ms-1", &["a", "b"])).await.unwrap();
+    assert_eq!(world.jobs(2).await.len(), 2);
+    let settings = ulex_settings::from_toml("[recommend]\ncache_size = 7").unwrap().settings;
+    world.planner.send(SettingsChanged(Arc::new(settings))).await.unwrap();
+    assert_eq!(world.jobs(2).await, of("ms-1", &["a", "b"]));
+    world.no_job().await;
+}
+
+#[actix::test]
+async fn without_a_model_nobody_is_planned() {
+    let mut world = World::new().await;
+    let settings = ulex_settings::from_toml("").unwrap().settings;
+    world.planner.send(SettingsChanged(Arc::new(settings))).await.unwrap();
+    world.planner.send(Changed(vec![(UserId::new("a"), Headers::new())])).await.unwrap();
+    world.no_job().await;
+}
+
+#[actix::test]
+async fn no_more_jobs_wait_than_a_backlog_and_none_is_left_out() {
+    let mut world = World::new().await;
+    let users: Vec<String> = (0..BACKLOG + 500).map(|user| format!("{user:05}")).collect();
+    let ids: Vec<&str> = users.iter().map(String::as_str).collect();
+    world.planner.send(model_set("ms-1", &ids)).await.unwrap();
+    let mut planned: Vec<String> = world.jobs(ids.len()).await.into_iter().map(|(user, _)| user).collect();
+    assert_eq!(planned[..10], users[..10]);
+    planned.sort_unstable();
+    assert_eq!(planned, users);
+    world.no_job().await;
+}
