@@ -3,8 +3,11 @@
 
 cluster.py freshness [RATE] [SAMPLES]   while RATE (1000) events a second come over NATS: from a like, over REST and over
                                         NATS, to another list at a server that did not take it
-cluster.py workers                      lists a second that workers make: all users' lists are thrown away and made again,
-                                        with the workers that run and with the first of them alone, each pinned to a core
+cluster.py ingest [ROWS] [ROUNDS]       ROWS (200000) rows of feedback three times (3) over REST and over NATS until they are in the
+                                        table, beside psql's COPY of as many into the same table
+cluster.py workers                      lists a second that workers make: another ModelSet makes all lists stale, and they
+                                        are made again, in turn by the first worker alone and by all that run, each pinned
+                                        to a core. Wants two ModelSets of the same settings; n_jobs = 1
 """
 import http.client, json, multiprocessing, os, random, socket, subprocess, sys, time
 from urllib.parse import urlparse
@@ -119,12 +122,105 @@ def freshness(rate=1000, samples=300):
     noise.terminate()
 
 
+class Drain:
+    """Reads the answers of the stream and counts them."""
+
+    def __init__(self, url):
+        self.nats = Nats(url)
+        self.nats.socket.sendall(b"SUB _INBOX.bench 1\r\n")
+        self.answers = 0
+        self.rest = b""
+
+    def read(self):
+        text = self.rest + self.nats.socket.recv(1 << 20)
+        head, _, self.rest = text.rpartition(b"\r\n")
+        assert b'"error"' not in head, head
+        self.answers += head.count(b"MSG _INBOX.bench")
+        if b"PING" in head:
+            self.nats.socket.sendall(b"PONG\r\n")
+
+
+def over_nats(url, bodies):
+    """Publishes to the stream, at most 256 messages ahead of its answers."""
+    drain, sent = Drain(url), 0
+    messages = [b"PUB ulex.v1.default.event.feedback.bench _INBOX.bench %d\r\n%s\r\n" % (len(b), b) for b in bodies]
+    while drain.answers < len(messages):
+        more = messages[sent:drain.answers + 256]
+        if more:
+            drain.nats.socket.sendall(b"".join(more))
+            sent += len(more)
+        drain.read()
+
+
+def over_rest(bases, bodies):
+    """Four connections, each with one request at a time."""
+    def caller(place):
+        http = Http(bases[place % len(bases)])
+        for body in bodies[place::4]:
+            http.connection.request("POST", "/api/feedback", body, {"Content-Type": "application/json"})
+            answer = http.connection.getresponse()
+            assert answer.status == 200, answer.read()
+            answer.read()
+
+    callers = [multiprocessing.Process(target=caller, args=(place,)) for place in range(4)]
+    for process in callers:
+        process.start()
+    for process in callers:
+        process.join()
+        assert process.exitcode == 0
+
+
+def ingest(rows=200_000, rounds=3):
+    there = status()
+    bases = [address for name, (_, address) in sorted(there.items()) if name.startswith("server")]
+    sql = lambda *more, **options: subprocess.run(["psql", "-qAtX", there["postgres"][1], *more], check=True,
+                                                  capture_output=True, text=True, **options).stdout
+    rates, chance = {}, random.Random(7)
+    tag = f"{time.time():.0f}"
+
+    def bodies(kind, size):
+        at = [divmod(pair, 1682) for pair in chance.sample(range(943 * 1682), rows)]
+        made = [{"FeedbackType": kind, "UserId": str(user + 1), "ItemId": str(item + 1), "Value": 1,
+                 "Timestamp": "2024-01-01T00:00:00Z"} for user, item in at]
+        if size == 0:
+            return "".join(f"1\t1704067200000000000\t1704067200000000000\t{row['FeedbackType']}\t{row['UserId']}\t"
+                           f"{row['ItemId']}\t\\N\t\\N\n" for row in made)
+        if size == 1:
+            return [json.dumps(row).encode() for row in made]
+        return [json.dumps(made[at:at + size]).encode() for at in range(0, rows, size)]
+
+    def measured(what, kind, size, run):
+        body = bodies(kind, size)
+        time.sleep(3)
+        began = time.perf_counter()
+        run(body)
+        # What is committed can be counted; the index of the key makes the last rows cheap to wait for.
+        count = lambda: int(sql("-c", f"select count(*) from feedback where feedback_type = '{kind}'"))
+        while count() < rows:
+            assert time.perf_counter() - began < 120, f"{what}: {count()} of {rows} rows"
+            time.sleep(0.02)
+        rates.setdefault(what, []).append(rows / (time.perf_counter() - began))
+        print(json.dumps({"what": what, "rows_per_second": round(rates[what][-1])}), flush=True)
+
+    for round_ in range(rounds):
+        kind = f"bench{tag}{round_}"
+        measured("COPY", kind + "c", 0, lambda text: sql("-c", "copy feedback from stdin", input=text))
+        measured("REST, 1000 rows a request", kind + "r", 1000, lambda text: over_rest(bases, text))
+        measured("NATS, 1000 rows a message", kind + "n", 1000, lambda text: over_nats(there["nats"][1], text))
+        measured("NATS, 1 row a message", kind + "s", 1, lambda text: over_nats(there["nats"][1], text))
+    median = lambda values: sorted(values)[len(values) // 2]
+    print(json.dumps({what: round(median(values) / median(rates["COPY"]), 2) for what, values in rates.items()}))
+
+
 def workers():
     there = status()
     own = [(pid, address) for name, (pid, address) in sorted(there.items()) if name.startswith("worker")]
     cores = sorted(os.sched_getaffinity(0))
     assert 1 < len(own) <= len(cores), "start as many workers as there are cores, with n_jobs = 1"
-    config = Http(next(address for name, (_, address) in there.items() if name.startswith("server")))
+    ulex = [os.environ.get("ULEX_BIN", "ulex"), "models", "-c", f"{os.environ['ULEX_LOCAL_DIR']}/ulex.toml"]
+    listed = subprocess.run([*ulex, "list"], capture_output=True, text=True, check=True).stdout
+    sets = [word for word in listed.split() if word.startswith("ms-")][:2]
+    assert len(sets) == 2, "wait for a second ModelSet"
     for place, (pid, _) in enumerate(own):
         subprocess.run(["taskset", "-acp", str(cores[place]), str(pid)], check=True, capture_output=True)
     made = lambda: sum(Http(address).metric('ulex_refresh_jobs_total{outcome="computed"}') for _, address in running)
@@ -135,12 +231,11 @@ def workers():
         running = own[:count]
         time.sleep(3)
         before = made()
-        # Other settings make every list stale.
-        size = 100 + round_ % 2
-        config.call("PATCH", "/api/dashboard/config", {"recommend.cache_size": size})
+        # Another ModelSet makes every list stale, and trains nobody.
+        subprocess.run([*ulex, "rollback", sets[1 - round_ % 2]], check=True, capture_output=True)
         times = []
-        while len(times) < 3 or times[-1][1] != times[-3][1] or times[-1][1] == before:
-            time.sleep(0.25)
+        while len(times) < 20 or times[-1][1] != times[-20][1] or times[-1][1] == before:
+            time.sleep(0.2)
             times.append((time.perf_counter(), made()))
         # Without the beginning and the end, where jobs are few.
         total = times[-1][1] - before
@@ -154,4 +249,4 @@ def workers():
 
 
 if __name__ == "__main__":
-    {"freshness": freshness, "workers": workers}[sys.argv[1]](*map(int, sys.argv[2:]))
+    {"freshness": freshness, "ingest": ingest, "workers": workers}[sys.argv[1]](*map(int, sys.argv[2:]))

@@ -21,14 +21,30 @@ pub enum RefreshReason {
     ModelSet,
 }
 
+/// What there is to make lists from at some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Basis {
+    /// Epoch of the live ModelSet; 0 if there is none.
+    pub epoch: u64,
+    /// Revision of the settings that were changed at run time; 0 if none were.
+    pub settings: u64,
+}
+
+impl Basis {
+    /// Whether anything here is later than there.
+    #[must_use]
+    pub const fn is_ahead_of(self, other: Self) -> bool {
+        self.epoch > other.epoch || self.settings > other.settings
+    }
+}
+
 /// Recompute the cached lists of one user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshJob {
     /// Whose.
     pub user_id: UserId,
-    /// The ModelSet that was live when this was asked. The worker uses the one that it has, and waits a while for this one if
-    /// its own is older.
-    pub model_set: Option<String>,
+    /// What was in force when this was asked. The worker uses what it has, and waits a while for what it has not heard of yet.
+    pub basis: Basis,
     /// Why.
     pub reason: RefreshReason,
 }
@@ -42,5 +58,17 @@ impl Event for RefreshJob {
 
     fn tokens(&self) -> Vec<Token> {
         vec![Token::of_id(self.user_id.as_str())]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Basis;
+
+    #[test]
+    fn a_basis_is_ahead_if_anything_in_it_is_later() {
+        let basis = |epoch, settings| Basis { epoch, settings };
+        assert!(basis(2, 0).is_ahead_of(basis(1, 0)) && basis(1, 5).is_ahead_of(basis(2, 4)));
+        assert!(!basis(1, 1).is_ahead_of(basis(1, 1)) && !basis(1, 1).is_ahead_of(basis(2, 1)));
     }
 }

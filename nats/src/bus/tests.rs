@@ -5,7 +5,7 @@ use ulex_domain::{Event as DomainEvent, UserId};
 
 use super::*;
 use crate::events::{EventEnvelope, Receipt};
-use crate::refresh::{RefreshJob, RefreshReason};
+use crate::refresh::{Basis, RefreshJob, RefreshReason};
 use crate::topology::{self, ensure_topology};
 use crate::training::{FitAnswer, FitNow};
 use crate::transport::TRACE_HEADER;
@@ -25,7 +25,7 @@ async fn bus() -> Bus {
 }
 
 fn job(user: &str) -> RefreshJob {
-    RefreshJob { user_id: UserId::new(user), model_set: None, reason: RefreshReason::Changed }
+    RefreshJob { user_id: UserId::new(user), basis: Basis::default(), reason: RefreshReason::Changed }
 }
 
 fn deletion(user: &str) -> EventEnvelope {

@@ -34,12 +34,13 @@ use ulex_master::registry::LiveChanged;
 use ulex_nats::BusError;
 use ulex_nats::leases::{Lease, TRAINER_LEASE};
 use ulex_nats::membership::Role;
+use ulex_nats::refresh::Basis;
 use ulex_nats::topology::{leases, members};
 use ulex_recommenders::plan::Plan;
 use ulex_server::ingest::{Ingest, IngestParts};
 use ulex_server::newcomers::Newcomers;
 use ulex_server::published::Admission;
-use ulex_worker::jobs::Jobs;
+use ulex_worker::jobs::{Here, Jobs};
 use ulex_worker::predictor::Predictor;
 
 use self::crew::{Crew, then};
@@ -123,10 +124,12 @@ impl Roles {
         let recommender = parts.recommender.clone();
         let trainer = self.places.leader.trainer.outlet::<LiveChanged>();
         let planner = self.places.leader.planner.outlet::<LiveChanged>();
-        let swap = Outlet::new(move |changed: ModelChanged<ModelSet>| {
-            recommender.use_models(Arc::clone(&changed.model));
-            trainer.send(LiveChanged(Arc::clone(&changed.model)));
-            planner.send(LiveChanged(changed.model));
+        let swap = Outlet::new(move |ModelChanged { mut model, pointer }: ModelChanged<ModelSet>| {
+            // One that is live again after a rollback was published under an earlier epoch.
+            Arc::make_mut(&mut model).manifest.epoch = pointer.epoch;
+            recommender.use_models(Arc::clone(&model));
+            trainer.send(LiveChanged(Arc::clone(&model)));
+            planner.send(LiveChanged(model));
         });
         let bus = parts.bus.clone();
         let place = self.places.models.clone();
@@ -173,11 +176,15 @@ impl Roles {
             self.places.predictors.push(place);
         }
         let (bus, predictors) = (parts.bus.clone(), self.places.predictors.clone());
-        let recommender = parts.recommender.clone();
+        let (recommender, in_force) = (parts.recommender.clone(), Arc::clone(&parts.in_force));
+        let here: Here = Arc::new(move || Basis {
+            epoch: recommender.live().map_or(0, |live| live.set.manifest.epoch),
+            settings: in_force.borrow().revision,
+        });
         let under_way = Arc::clone(&parts.figures.jobs_under_way);
         let place = self.places.jobs.clone();
         self.crew.guard("jobs", &place, move || {
-            Jobs::new(bus.clone(), recommender.clone(), predictors.clone(), Arc::clone(&under_way))
+            Jobs::new(bus.clone(), Arc::clone(&here), predictors.clone(), Arc::clone(&under_way))
         });
     }
 
@@ -263,11 +270,11 @@ fn settings_outlet(parts: &Parts, leader: &LeaderPlaces) -> Outlet<SettingsChang
     let planner = leader.planner.outlet::<SettingsChanged>();
     let searched = Mutex::new(parts.in_force.borrow().settings.recommend.search_columns.clone());
     Outlet::new(move |changed: SettingsChanged| {
-        recommender.use_plan(Plan::new(&changed.0));
+        recommender.use_plan(Plan::new(&changed.settings));
         if let Some(api) = api.get() {
-            api.configure(api_settings(&changed.0));
+            api.configure(api_settings(&changed.settings));
         }
-        let columns = changed.0.recommend.search_columns.clone();
+        let columns = changed.settings.recommend.search_columns.clone();
         if std::mem::replace(&mut *searched.lock().unwrap_or_else(PoisonError::into_inner), columns.clone())
             != columns
         {

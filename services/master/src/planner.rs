@@ -24,7 +24,7 @@ use ulex_actors::{Observe, SettingsChanged, Shutdown};
 use ulex_domain::{Change, UserId};
 use ulex_nats::bus::{AppendOptions, Read};
 use ulex_nats::changes::Changes;
-use ulex_nats::refresh::{RefreshJob, RefreshReason};
+use ulex_nats::refresh::{Basis, RefreshJob, RefreshReason};
 use ulex_nats::topology::REFRESH;
 use ulex_nats::trace_context::{continue_trace, is_sampled};
 use ulex_nats::transport::{Headers, ReadFrom, TRACE_HEADER, TRACE_STATE_HEADER};
@@ -43,7 +43,8 @@ const ON_THEIR_WAY: usize = 64;
 /// See the module documentation.
 pub struct Planner {
     bus: Bus,
-    model_set: Option<String>,
+    /// What is in force; nothing is planned before there is a ModelSet.
+    basis: Basis,
     /// Of the ModelSet that is about to go live.
     order: Option<RefreshOrder>,
     changed: ChangedUsers,
@@ -54,12 +55,12 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Prepares the actor.
+    /// Prepares the actor; `settings` is the revision of those in force.
     #[must_use]
-    pub fn new(bus: Bus) -> Self {
+    pub fn new(bus: Bus, settings: u64) -> Self {
         Self {
             bus,
-            model_set: None,
+            basis: Basis { epoch: 0, settings },
             order: None,
             changed: ChangedUsers::default(),
             everyone: Arc::default(),
@@ -74,22 +75,22 @@ impl Planner {
             return;
         }
         // Without a model a list costs next to nothing when it is asked for.
-        let Some(model_set) = self.model_set.clone() else {
+        if self.basis.epoch == 0 {
             self.changed = ChangedUsers::default();
             return;
-        };
+        }
         let changed = self.changed.due();
         if changed.is_empty() && self.next >= self.everyone.len() {
             return;
         }
         self.planning = true;
-        let bus = self.bus.clone();
+        let (bus, basis) = (self.bus.clone(), self.basis);
         let (everyone, next) = (Arc::clone(&self.everyone), self.next);
         let planned_for = Arc::clone(&self.everyone);
         let work = async move {
             let mut jobs: Vec<(RefreshJob, Headers)> = changed
                 .into_iter()
-                .map(|(user_id, trace)| (job(user_id, &model_set, RefreshReason::Changed), trace))
+                .map(|(user_id, trace)| (job(user_id, basis, RefreshReason::Changed), trace))
                 .collect();
             let room = BACKLOG.saturating_sub(bus.backlog(&REFRESH).await?.waiting);
             let more = usize::try_from(room).unwrap_or(0).saturating_sub(jobs.len());
@@ -97,8 +98,7 @@ impl Planner {
             // A job of its own, which tells why, is already in this round.
             let has_job: FxHashSet<UserId> = jobs.iter().map(|(job, _)| job.user_id.clone()).collect();
             let rest = everyone[next..until].iter().filter(|id| !has_job.contains(&UserId::new(id)));
-            let of_everyone =
-                |id| (job(UserId::new(id), &model_set, RefreshReason::ModelSet), Headers::new());
+            let of_everyone = |id| (job(UserId::new(id), basis, RefreshReason::ModelSet), Headers::new());
             jobs.extend(rest.map(of_everyone));
             let planned = jobs.len() as u64;
             let give_out = async |(job, trace): (RefreshJob, Headers)| {
@@ -131,8 +131,8 @@ impl Planner {
     }
 }
 
-fn job(user_id: UserId, model_set: &str, reason: RefreshReason) -> RefreshJob {
-    RefreshJob { user_id, model_set: Some(model_set.to_owned()), reason }
+const fn job(user_id: UserId, basis: Basis, reason: RefreshReason) -> RefreshJob {
+    RefreshJob { user_id, basis, reason }
 }
 
 impl Actor for Planner {
@@ -208,10 +208,10 @@ impl Handler<LiveChanged> for Planner {
     type Result = ();
 
     fn handle(&mut self, LiveChanged(set): LiveChanged, ctx: &mut Context<Self>) {
-        if self.model_set.as_deref() == Some(set.id()) {
+        if self.basis.epoch == set.manifest.epoch {
             return;
         }
-        self.model_set = Some(set.id().to_owned());
+        self.basis.epoch = set.manifest.epoch;
         // Without the order: it was rolled back to, or another master has published it.
         self.everyone = match self.order.take_if(|order| order.model_set == set.id()) {
             Some(order) => order.users,
@@ -225,7 +225,8 @@ impl Handler<LiveChanged> for Planner {
 impl Handler<SettingsChanged> for Planner {
     type Result = ();
 
-    fn handle(&mut self, _: SettingsChanged, ctx: &mut Context<Self>) {
+    fn handle(&mut self, SettingsChanged { revision, .. }: SettingsChanged, ctx: &mut Context<Self>) {
+        self.basis.settings = revision;
         // Lists that were made under other settings are stale. A round under way must not take this back.
         self.everyone = Arc::new(Vec::clone(&self.everyone));
         self.next = 0;

@@ -254,7 +254,7 @@ impl Handler<LiveChanged> for Trainer {
 impl Handler<SettingsChanged> for Trainer {
     type Result = ();
 
-    fn handle(&mut self, SettingsChanged(settings): SettingsChanged, _: &mut Context<Self>) {
+    fn handle(&mut self, SettingsChanged { settings, .. }: SettingsChanged, _: &mut Context<Self>) {
         self.parts.policy = Policy::new(&settings);
         let settings = CycleSettings::new(settings.as_ref().clone());
         if settings.digest == self.parts.settings.digest {

@@ -4,7 +4,7 @@
 //! - Announces: [`Predict`] to the predictors, which take turns.
 //! - Owns: the consumer `refresh`; a job is acknowledged after its list is in the cache.
 //! - On failure: a job that failed is delivered again after a pause; one whose worker died is delivered again by the bus. So is
-//!   one for a ModelSet that is not here yet, a limited number of times.
+//!   one for a ModelSet or settings that are not here yet, a limited number of times.
 //! - On shutdown: takes no more jobs, waits for those under way.
 
 use std::cell::RefCell;
@@ -21,11 +21,10 @@ use tokio::sync::{Notify, oneshot};
 use tracing::warn;
 use ulex_actors::{Guarded, Observe, Shutdown};
 use ulex_nats::bus::{Delivery, Puller};
-use ulex_nats::refresh::RefreshJob;
+use ulex_nats::refresh::{Basis, RefreshJob};
 use ulex_nats::topology::REFRESH;
 use ulex_nats::trace_context::continue_trace;
 use ulex_nats::{Bus, BusError};
-use ulex_recommenders::service::Recommender;
 
 use crate::predictor::{Predict, Predictor};
 
@@ -33,10 +32,13 @@ use crate::predictor::{Predict, Predictor};
 const PULL_WAIT: Duration = Duration::from_secs(1);
 /// Pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often a job is put back because this worker does not have its ModelSet yet.
+/// How often a job is put back because this worker does not have its ModelSet or settings yet.
 const PATIENCE: u64 = 20;
 /// Jobs under way for each predictor.
 const PER_PREDICTOR: usize = 16;
+
+/// Tells what lists are made from in this process now.
+pub type Here = Arc<dyn Fn() -> Basis + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -47,7 +49,7 @@ struct Counts {
 /// See the module documentation.
 pub struct Jobs {
     bus: Bus,
-    recommender: Recommender,
+    here: Here,
     predictors: Vec<Guarded<Predictor>>,
     counts: Rc<RefCell<Counts>>,
     under_way: Arc<AtomicUsize>,
@@ -56,17 +58,16 @@ pub struct Jobs {
 }
 
 impl Jobs {
-    /// Prepares the actor; it begins to pull when it is started. `recommender` knows which ModelSet is here, `under_way` how
-    /// many jobs are worked on.
+    /// Prepares the actor; it begins to pull when it is started. `under_way` tells how many jobs are worked on.
     #[must_use]
     pub fn new(
         bus: Bus,
-        recommender: Recommender,
+        here: Here,
         predictors: Vec<Guarded<Predictor>>,
         under_way: Arc<AtomicUsize>,
     ) -> Self {
         let (counts, stop) = (Rc::default(), Rc::default());
-        Self { bus, recommender, predictors, counts, under_way, stop, settled: None }
+        Self { bus, here, predictors, counts, under_way, stop, settled: None }
     }
 }
 
@@ -77,7 +78,7 @@ impl Actor for Jobs {
         let (done, settled) = oneshot::channel();
         self.settled = Some(settled);
         let told = (Rc::clone(&self.counts), Arc::clone(&self.under_way));
-        let with = (self.recommender.clone(), self.predictors.clone());
+        let with = (Arc::clone(&self.here), self.predictors.clone());
         let work = work(self.bus.clone(), with, told, Rc::clone(&self.stop));
         let work = async move {
             work.await;
@@ -89,7 +90,7 @@ impl Actor for Jobs {
 
 async fn work(
     bus: Bus,
-    (recommender, predictors): (Recommender, Vec<Guarded<Predictor>>),
+    (here, predictors): (Here, Vec<Guarded<Predictor>>),
     (counts, depth): (Rc<RefCell<Counts>>, Arc<AtomicUsize>),
     stop: Rc<Notify>,
 ) {
@@ -113,8 +114,7 @@ async fn work(
             Ok(jobs) => {
                 for job in jobs {
                     turn = (turn + 1) % predictors.len();
-                    let here = recommender.live().map(|live| live.set.id().to_owned());
-                    running.push(one(job, here, predictors[turn].clone(), Rc::clone(&counts)));
+                    running.push(one(job, here(), predictors[turn].clone(), Rc::clone(&counts)));
                 }
             }
             Err(BusError::Closed) => break,
@@ -142,19 +142,20 @@ async fn pull(
 
 async fn one(
     job: Delivery<RefreshJob>,
-    here: Option<String>,
+    here: Basis,
     predictor: Guarded<Predictor>,
     counts: Rc<RefCell<Counts>>,
 ) {
     let (user, wanted) = match job.body() {
-        Ok(body) => (body.user_id.clone(), body.model_set.clone()),
+        Ok(body) => (body.user_id.clone(), body.basis),
         Err(reason) => {
             warn!(%reason, "unreadable refresh job");
             let _ = job.term().await;
             return;
         }
     };
-    if is_ahead(wanted.as_deref(), here.as_deref()) && job.attempt() <= PATIENCE {
+    // A list made now would be out of date at once, or be taken for fresh.
+    if wanted.is_ahead_of(here) && job.attempt() <= PATIENCE {
         if let Err(reason) = job.nak(PAUSE).await {
             warn!(%reason, "a refresh job could not be put back");
         }
@@ -184,12 +185,6 @@ async fn one(
     if let Err(reason) = settled {
         warn!(%reason, "a refresh job could not be settled");
     }
-}
-
-/// Whether a job is for a later ModelSet than the one that is here: a list made now would be out of date at once. Ids sort
-/// by age.
-fn is_ahead(wanted: Option<&str>, here: Option<&str>) -> bool {
-    wanted.is_some() && wanted > here
 }
 
 /// Tells the bus that the job is worked on for as long as it is: a list that takes long must not be made twice.
@@ -238,13 +233,4 @@ impl Handler<Shutdown> for Jobs {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::is_ahead;
-
-    #[test]
-    fn a_job_waits_for_its_own_model_set_but_not_for_an_earlier_one() {
-        assert!(is_ahead(Some("ms-2"), None) && is_ahead(Some("ms-2"), Some("ms-1")));
-        assert!(!is_ahead(Some("ms-1"), Some("ms-1")) && !is_ahead(Some("ms-1"), Some("ms-2")));
-        assert!(!is_ahead(None, None) && !is_ahead(None, Some("ms-1")));
-    }
-}
+mod tests;

@@ -85,7 +85,12 @@ impl InForce {
 /// Other settings are in force.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-pub struct SettingsChanged(pub Arc<Settings>);
+pub struct SettingsChanged {
+    /// Checked and complete.
+    pub settings: Arc<Settings>,
+    /// Revision of the overrides in them.
+    pub revision: u64,
+}
 
 /// See the module documentation.
 pub struct SettingsFollower {
@@ -156,7 +161,8 @@ impl Handler<Overridden> for SettingsFollower {
         let keys: Vec<&str> = stored.value.values.keys().map(String::as_str).collect();
         info!(revision = next.revision, overridden = keys.join(", "), "other settings are in force");
         gauge!("ulex_settings_revision").set(next.revision as f64);
-        self.listener.send(SettingsChanged(Arc::clone(&next.settings)));
+        let (settings, revision) = (Arc::clone(&next.settings), next.revision);
+        self.listener.send(SettingsChanged { settings, revision });
         self.in_force.send_replace(next);
     }
 }
@@ -202,7 +208,7 @@ mod tests {
             let in_force = Arc::new(watch::Sender::new(InForce::read(bus, &base).await.unwrap()));
             let told: Arc<Mutex<Vec<usize>>> = Arc::default();
             let (receiver, noted) = (in_force.subscribe(), Arc::clone(&told));
-            let listener = Outlet::new(move |SettingsChanged(settings)| {
+            let listener = Outlet::new(move |SettingsChanged { settings, .. }| {
                 noted.lock().unwrap().push(settings.recommend.cache_size);
             });
             let actor = SettingsFollower::new(bus.clone(), base, in_force, listener).start();

@@ -31,7 +31,7 @@ pub use bytes::ModelSetError;
 pub struct Manifest {
     /// Unique for ever; sorts by age.
     pub id: String,
-    /// Counts published ModelSets; a later one has a higher epoch.
+    /// Counts ModelSets that went live; a later one has a higher epoch, also one that is live again.
     pub epoch: u64,
     /// When the cycle ended, milliseconds since 1970.
     pub created_ms: i64,

@@ -52,8 +52,8 @@ impl LeaderCrew {
         crew.guard("dataset", &places.dataset, move || {
             Dataset::new(bus.clone(), Arc::clone(&store), grown.clone())
         });
-        let bus = parts.bus.clone();
-        crew.guard("planner", &places.planner, move || Planner::new(bus.clone()));
+        let (bus, in_force) = (parts.bus.clone(), Arc::clone(&parts.in_force));
+        crew.guard("planner", &places.planner, move || Planner::new(bus.clone(), in_force.borrow().revision));
         let registry_parts = RegistryParts {
             bus: parts.bus.clone(),
             pool: Arc::clone(&parts.pool),

@@ -10,12 +10,12 @@ use ulex_nats::topology::ensure_topology;
 use super::*;
 
 /// A ModelSet that knows these users and nothing else.
-fn model_set(id: &str, user_ids: &[&str]) -> LiveChanged {
+fn model_set(epoch: u64, user_ids: &[&str]) -> LiveChanged {
     let mut users = Dictionary::default();
     user_ids.iter().for_each(|id| _ = users.intern(id));
     let liked = Interactions::from_triples(user_ids.len(), 0, Vec::new());
     LiveChanged(Arc::new(ModelSet {
-        manifest: Manifest { id: id.to_owned(), ..Manifest::default() },
+        manifest: Manifest { id: format!("ms-{epoch}"), epoch, ..Manifest::default() },
         users,
         items: Dictionary::default(),
         overlap: OverlapIndex::new(&liked, OverlapParams::COSINE),
@@ -47,18 +47,18 @@ impl World {
         let bus = Bus::new(Arc::new(InProcess::open(None).unwrap()), TenantId::default());
         ensure_topology(&bus, Duration::from_secs(10)).await.unwrap();
         let worker = bus.puller(&REFRESH).await.unwrap();
-        Self { planner: Planner::new(bus).start(), worker }
+        Self { planner: Planner::new(bus, 0).start(), worker }
     }
 
-    /// The next jobs, as users and ModelSets.
-    async fn jobs(&mut self, count: usize) -> Vec<(String, String)> {
+    /// The next jobs, as users and what their lists are made from.
+    async fn jobs(&mut self, count: usize) -> Vec<(String, Basis)> {
         let mut jobs = Vec::new();
         while jobs.len() < count {
             let pulled = self.worker.pull(count - jobs.len(), Duration::from_secs(5)).await.unwrap();
             assert!(!pulled.is_empty(), "no more jobs than {jobs:?}");
             for job in pulled {
-                let RefreshJob { user_id, model_set, .. } = job.body().unwrap();
-                jobs.push((user_id.to_string(), model_set.clone().unwrap()));
+                let RefreshJob { user_id, basis, .. } = job.body().unwrap();
+                jobs.push((user_id.to_string(), *basis));
                 job.ack().await.unwrap();
             }
         }
@@ -70,8 +70,8 @@ impl World {
     }
 }
 
-fn of(id: &str, users: &[&str]) -> Vec<(String, String)> {
-    users.iter().map(|user| ((*user).to_owned(), id.to_owned())).collect()
+fn of(epoch: u64, settings: u64, users: &[&str]) -> Vec<(String, Basis)> {
+    users.iter().map(|user| ((*user).to_owned(), Basis { epoch, settings })).collect()
 }
 
 #[actix::test]
@@ -79,9 +79,9 @@ async fn everybody_gets_a_list_of_a_new_model_set_those_first_who_were_active_la
     let mut world = World::new().await;
     world.planner.send(order("ms-1", &["c", "a", "b"])).await.unwrap();
     world.no_job().await;
-    world.planner.send(model_set("ms-1", &["a", "b", "c"])).await.unwrap();
-    assert_eq!(world.jobs(3).await, of("ms-1", &["c", "a", "b"]));
-    world.planner.send(model_set("ms-1", &["a", "b", "c"])).await.unwrap();
+    world.planner.send(model_set(1, &["a", "b", "c"])).await.unwrap();
+    assert_eq!(world.jobs(3).await, of(1, 0, &["c", "a", "b"]));
+    world.planner.send(model_set(1, &["a", "b", "c"])).await.unwrap();
     world.no_job().await;
 }
 
@@ -90,27 +90,33 @@ async fn a_model_set_that_was_rolled_back_to_or_taken_over_is_planned_without_an
     let mut world = World::new().await;
     // Fitted here, but it never went live.
     world.planner.send(order("ms-2", &["b", "a"])).await.unwrap();
-    world.planner.send(model_set("ms-1", &["a", "b"])).await.unwrap();
-    assert_eq!(world.jobs(2).await, of("ms-1", &["a", "b"]));
+    world.planner.send(model_set(1, &["a", "b"])).await.unwrap();
+    assert_eq!(world.jobs(2).await, of(1, 0, &["a", "b"]));
     world.no_job().await;
+    // Live again, after others: its lists were made anew meanwhile.
+    let LiveChanged(set) = model_set(1, &["a", "b"]);
+    let manifest = Manifest { epoch: 3, ..set.manifest.clone() };
+    let again = LiveChanged(Arc::new(ModelSet { manifest, ..set.as_ref().clone() }));
+    world.planner.send(again).await.unwrap();
+    assert_eq!(world.jobs(2).await, of(3, 0, &["a", "b"]));
 }
 
 #[actix::test]
 async fn other_settings_make_every_list_anew() {
     let mut world = World::new().await;
-    world.planner.send(model_set("ms-1", &["a", "b"])).await.unwrap();
+    world.planner.send(model_set(1, &["a", "b"])).await.unwrap();
     assert_eq!(world.jobs(2).await.len(), 2);
-    let settings = ulex_settings::from_toml("[recommend]\ncache_size = 7").unwrap().settings;
-    world.planner.send(SettingsChanged(Arc::new(settings))).await.unwrap();
-    assert_eq!(world.jobs(2).await, of("ms-1", &["a", "b"]));
+    let settings = Arc::new(ulex_settings::from_toml("[recommend]\ncache_size = 7").unwrap().settings);
+    world.planner.send(SettingsChanged { settings, revision: 5 }).await.unwrap();
+    assert_eq!(world.jobs(2).await, of(1, 5, &["a", "b"]));
     world.no_job().await;
 }
 
 #[actix::test]
 async fn without_a_model_nobody_is_planned() {
     let mut world = World::new().await;
-    let settings = ulex_settings::from_toml("").unwrap().settings;
-    world.planner.send(SettingsChanged(Arc::new(settings))).await.unwrap();
+    let settings = Arc::new(ulex_settings::from_toml("").unwrap().settings);
+    world.planner.send(SettingsChanged { settings, revision: 1 }).await.unwrap();
     world.planner.send(Changed(vec![(UserId::new("a"), Headers::new())])).await.unwrap();
     world.no_job().await;
 }
@@ -120,7 +126,7 @@ async fn no_more_jobs_wait_than_a_backlog_and_none_is_left_out() {
     let mut world = World::new().await;
     let users: Vec<String> = (0..BACKLOG + 500).map(|user| format!("{user:05}")).collect();
     let ids: Vec<&str> = users.iter().map(String::as_str).collect();
-    world.planner.send(model_set("ms-1", &ids)).await.unwrap();
+    world.planner.send(model_set(1, &ids)).await.unwrap();
     let mut planned: Vec<String> = world.jobs(ids.len()).await.into_iter().map(|(user, _)| user).collect();
     assert_eq!(planned[..10], users[..10]);
     planned.sort_unstable();
