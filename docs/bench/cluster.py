@@ -5,9 +5,10 @@ cluster.py freshness [RATE] [SAMPLES]   while RATE (1000) events a second come o
                                         NATS, to another list at a server that did not take it
 cluster.py ingest [ROWS] [ROUNDS]       ROWS (200000) rows of feedback three times (3) over REST and over NATS until they are in the
                                         table, beside psql's COPY of as many into the same table
-cluster.py workers                      lists a second that workers make: another ModelSet makes all lists stale, and they
+cluster.py workers [PERCENT]            lists a second that workers make: another ModelSet makes all lists stale, and they
                                         are made again, in turn by the first worker alone and by all that run, each pinned
-                                        to a core. Wants two ModelSets of the same settings; n_jobs = 1
+                                        to a core and held to PERCENT (100) of it by a control group: everything else that
+                                        runs needs processors, too. Wants two ModelSets of the same settings; n_jobs = 1
 """
 import http.client, json, multiprocessing, os, random, socket, subprocess, sys, time
 from urllib.parse import urlparse
@@ -212,7 +213,23 @@ def ingest(rows=200_000, rounds=3):
     print(json.dumps({what: round(median(values) / median(rates["COPY"]), 2) for what, values in rates.items()}))
 
 
-def workers():
+def held_to(percent, pid, name):
+    """Lets a process have PERCENT of one core; needs root."""
+    first, second = f"/sys/fs/cgroup/cpu/ulex-{name}", f"/sys/fs/cgroup/ulex-{name}"
+    quota = 100 * percent
+    if os.path.isdir(os.path.dirname(first)):
+        os.makedirs(first, exist_ok=True)
+        files = {"cpu.cfs_period_us": 10_000, "cpu.cfs_quota_us": quota, "cgroup.procs": pid}
+        files = {f"{first}/{file}": text for file, text in files.items()}
+    else:
+        os.makedirs(second, exist_ok=True)
+        files = {f"{second}/cpu.max": f"{quota} 10000", f"{second}/cgroup.procs": pid}
+    for file, text in files.items():
+        with open(file, "w") as control:
+            control.write(str(text))
+
+
+def workers(percent=100):
     there = status()
     own = [(pid, address) for name, (pid, address) in sorted(there.items()) if name.startswith("worker")]
     cores = sorted(os.sched_getaffinity(0))
@@ -223,6 +240,8 @@ def workers():
     assert len(sets) == 2, "wait for a second ModelSet"
     for place, (pid, _) in enumerate(own):
         subprocess.run(["taskset", "-acp", str(cores[place]), str(pid)], check=True, capture_output=True)
+        if percent < 100:
+            held_to(percent, pid, f"worker{place}")
     made = lambda: sum(Http(address).metric('ulex_refresh_jobs_total{outcome="computed"}') for _, address in running)
     rates = {}
     for round_, count in enumerate([1, len(own)] * 3):
