@@ -67,6 +67,8 @@ format-check:
 
 lint:
     cargo clippy --workspace --all-targets --locked -- --deny warnings
+    # Each backend alone, as someone may want it.
+    for backend in sqlite postgres redis; do cargo clippy --quiet --package ulex-storage --no-default-features --features $backend --locked -- --deny warnings || exit; done
 
 doc:
     RUSTDOCFLAGS="--deny warnings" cargo doc --workspace --no-deps --document-private-items --locked

@@ -19,7 +19,7 @@ impl<'url> Address<'url> {
     }
 
     #[cfg_attr(
-        not(any(feature = "sqlite", feature = "postgres")),
+        not(any(feature = "sqlite", feature = "postgres", feature = "redis")),
         expect(dead_code, reason = "only files and servers have options")
     )]
     /// The options in the order they are written; one without `=` has an empty value.
