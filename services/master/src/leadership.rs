@@ -117,3 +117,6 @@ impl Handler<Shutdown> for Leadership {
         Box::pin(release.into_actor(self).map(|(), _, ctx| ctx.stop()))
     }
 }
+
+#[cfg(test)]
+mod tests;

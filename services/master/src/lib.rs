@@ -7,6 +7,8 @@ pub mod membership;
 pub mod planner;
 pub mod registry;
 pub mod schedule;
+#[cfg(test)]
+mod small_model_set;
 pub mod task_board;
 pub mod trainer;
 pub mod training;

@@ -120,3 +120,6 @@ impl Handler<Shutdown> for Membership {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

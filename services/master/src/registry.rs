@@ -27,6 +27,9 @@ use crate::leadership::{Reign, Throne};
 use crate::trainer::Fitted;
 use crate::training::Cycled;
 
+/// How often the pointer is moved before giving up because others move it at the same time.
+const ATTEMPTS: u32 = 5;
+
 /// Another ModelSet is live, and in use in this process.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
@@ -163,10 +166,9 @@ async fn take(parts: &RegistryParts, cycled: Cycled) -> Result<Done, PublishErro
     }
     let candidate =
         Candidate { model_set: set.id().to_owned(), object: set.id().to_owned(), digest: info.digest };
-    check(parts)?;
     // Before anybody can know that it is live.
     parts.planner.send(RefreshOrder { model_set: set.id().to_owned(), users: Arc::new(users) });
-    match advance(&registry, candidate, parts.reign.token, Timestamp::now()).await? {
+    match go_live(parts, &registry, candidate).await? {
         Advance::Moved(pointer) => {
             info!(model_set = set.id(), epoch = pointer.epoch, bytes = size, "a ModelSet is live");
         }
@@ -174,6 +176,22 @@ async fn take(parts: &RegistryParts, cycled: Cycled) -> Result<Done, PublishErro
     }
     retire(&objects, &registry, &verdicts, parts.keep).await;
     Ok(Done::Published(set))
+}
+
+/// Moves the pointer, again if somebody else has moved it at the same moment: one who rolls back, or a new leader.
+async fn go_live(
+    parts: &RegistryParts,
+    registry: &Bucket<LivePointer>,
+    candidate: Candidate,
+) -> Result<Advance, PublishError> {
+    let mut attempt = 1;
+    loop {
+        check(parts)?;
+        match advance(registry, candidate.clone(), parts.reign.token, Timestamp::now()).await {
+            Err(BusError::Conflict { .. }) if attempt < ATTEMPTS => attempt += 1,
+            moved => return Ok(moved?),
+        }
+    }
 }
 
 async fn encode(parts: &RegistryParts, set: &Arc<ModelSet>) -> Result<Bytes, PublishError> {
@@ -245,3 +263,6 @@ impl Handler<Shutdown> for Registry {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,7 +216,9 @@ async fn scan(store: &Arc<dyn DataStore>) -> Result<(), Failure> {
             .await?;
         let rate = per_second(count, started.elapsed());
         let more = memory("VmHWM:").saturating_sub(before);
-        println!("scan_feedback {rate:>39.0} rows/s, {count} rows, sum {sum}; {more} KiB more memory at its peak");
+        println!(
+            "scan_feedback {rate:>39.0} rows/s, {count} rows, sum {sum}; {more} KiB more memory at its peak"
+        );
     }
     Ok(())
 }

@@ -1,34 +1,15 @@
-use ulex_algorithms::dictionary::Dictionary;
-use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::model_set::{Manifest, ModelSet};
-use ulex_algorithms::similarity::{OverlapIndex, OverlapParams};
 use ulex_domain::TenantId;
 use ulex_nats::InProcess;
 use ulex_nats::bus::Puller;
 use ulex_nats::topology::ensure_topology;
 
 use super::*;
+use crate::small_model_set::knows_only;
 
 /// A ModelSet that knows these users and nothing else.
 fn model_set(epoch: u64, user_ids: &[&str]) -> LiveChanged {
-    let mut users = Dictionary::default();
-    user_ids.iter().for_each(|id| _ = users.intern(id));
-    let liked = Interactions::from_triples(user_ids.len(), 0, Vec::new());
-    LiveChanged(Arc::new(ModelSet {
-        manifest: Manifest { id: format!("ms-{epoch}"), epoch, ..Manifest::default() },
-        users,
-        items: Dictionary::default(),
-        overlap: OverlapIndex::new(&liked, OverlapParams::COSINE),
-        popularity_discount: 0.0,
-        discounted: liked.clone(),
-        liked,
-        collaborative: Vec::new(),
-        item_to_item: Vec::new(),
-        user_to_user: Vec::new(),
-        leaderboards: Vec::new(),
-        ranker: None,
-        blend: None,
-    }))
+    LiveChanged(Arc::new(knows_only(&format!("ms-{epoch}"), epoch, user_ids)))
 }
 
 fn order(id: &str, users: &[&str]) -> RefreshOrder {
