@@ -1,7 +1,7 @@
 //! How fast the bus of a cluster is: `cargo run --release -p ulex-nats --example jetstream_speed -- nats://HOST:PORT[,...]
-//! [COPIES]`, on a server that nobody else uses.
+//! [COPIES [MIB]]`, on a server that nobody else uses.
 //!
-//! Messages are of 300 bytes. The server, whose settings decide most of it, runs on the same machine or elsewhere.
+//! Messages are of 300 bytes; the object, a ModelSet as far as the bus knows, of MIB (64) mebibytes. The server, whose settings decide most of it, runs on the same machine or elsewhere.
 
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program that prints")]
 
@@ -85,6 +85,21 @@ impl Bench {
         f64::from(done) / began.elapsed().as_secs_f64()
     }
 
+    /// Megabytes a second into an object bucket and, checked, out of it again.
+    async fn object(&self, mib: usize) -> (f64, f64) {
+        let bytes: Vec<u8> = (0..mib << 20).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
+        let (bytes, objects) = (Bytes::from(bytes), self.bus.objects("speed").await.unwrap());
+        let rate = |began: Instant| bytes.len() as f64 / 1e6 / began.elapsed().as_secs_f64();
+        let began = Instant::now();
+        objects.put("object", bytes.clone()).await.unwrap();
+        let (put, began) = (rate(began), Instant::now());
+        let read = objects.get("object").await.unwrap().unwrap();
+        let got = rate(began);
+        assert!(read == bytes, "other bytes");
+        objects.delete("object").await.unwrap();
+        (put, got)
+    }
+
     /// From the end of a process that drains, which cannot say so, to the first message of its successor.
     fn take_over(&self, here: &tokio::runtime::Runtime) -> Duration {
         let there =
@@ -122,6 +137,7 @@ fn main() {
         replicas: arguments.next().map_or(1, |copies| copies.parse().unwrap()),
         ..ConnectionSettings::default()
     };
+    let mib = arguments.next().map_or(64, |mib| mib.parse().unwrap());
     let here = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let bench = here.block_on(Bench::open(settings));
     for (callers, count) in [(1, 5_000), (16, 20_000), (512, COUNT)] {
@@ -132,6 +148,8 @@ fn main() {
         let rate = here.block_on(bench.drain(order, COUNT));
         println!("{order:?}: {rate:.0} messages/s pulled and acknowledged");
     }
+    let (put, got) = here.block_on(bench.object(mib));
+    println!("an object of {mib} MiB: {put:.0} MB/s into the bucket, {got:.0} MB/s out of it");
     let mut times: Vec<Duration> = (0..3).map(|_| bench.take_over(&here)).collect();
     times.sort_unstable();
     println!("take-over from a process that died: {times:?}");

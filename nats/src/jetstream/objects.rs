@@ -25,6 +25,9 @@ use crate::transport::{ObjectInfo, RawObjects, RawReader, ReadFrom};
 /// Slowest transfer that is waited for, bytes a second.
 const SLOWEST: u64 = 2 << 20;
 
+/// Chunks in memory beside what has been put together of them; they have 128 KiB each.
+const CHUNKS_AT_ONCE: usize = 256;
+
 /// An object bucket.
 pub(super) struct Objects {
     inner: Arc<Inner>,
@@ -89,7 +92,7 @@ impl Objects {
         let (mut reading, mut left) =
             (Reading::open(&self.inner, &stream, &filter, ReadFrom::First).await?, info.chunks);
         while left > 0 {
-            let found = reading.read(left, ANSWER_WITHIN).await?;
+            let found = reading.read(left.min(CHUNKS_AT_ONCE), ANSWER_WITHIN).await?;
             if found.is_empty() && self.find(&info.name).await?.is_none_or(|now| now.nuid != info.nuid) {
                 // Removed or replaced meanwhile: its chunks will not come.
                 return Err(self.failed("the object was removed while it was being read"));
