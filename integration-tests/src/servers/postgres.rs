@@ -21,6 +21,7 @@ pub struct Postgres {
     process: Running,
     port: u16,
     folder: TempDir,
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -31,6 +32,17 @@ impl Postgres {
     /// Panics if there is no program or it does not answer within a minute.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with settings of its configuration, `name=value`.
+    ///
+    /// # Panics
+    ///
+    /// As [`Postgres::start`].
+    #[must_use]
+    pub fn start_with(settings: &[&str]) -> Self {
+        let settings: Vec<String> = settings.iter().map(|&setting| setting.to_owned()).collect();
         let folder = tempfile::tempdir().unwrap();
         // The account that is not root has to pass through.
         fs::set_permissions(folder.path(), Permissions::from_mode(0o711)).unwrap();
@@ -42,15 +54,27 @@ impl Postgres {
         initialise(&data);
         for _ in 1..TRIES {
             let port = free_port();
-            let mut process = run(&folder, port);
+            let mut process = run(&folder, port, &settings);
             if process.became_ready(|| query(port, "postgres", "select 1").is_ok()) {
-                return Self { process, port, folder }.with_database();
+                return Self { process, port, folder, settings }.with_database();
             }
         }
         let port = free_port();
-        let mut postgres = Self { process: run(&folder, port), port, folder };
+        let mut postgres = Self { process: run(&folder, port, &settings), port, folder, settings };
         postgres.wait_until_ready();
         postgres.with_database()
+    }
+
+    /// Makes a file the server's own: it takes no key that others may read.
+    ///
+    /// # Panics
+    ///
+    /// Panics if this may not give files away.
+    pub fn give_away(file: &Path) {
+        if let Some((user, group)) = other_account() {
+            chown(file, Some(user), Some(group)).unwrap();
+        }
+        fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
     }
 
     fn with_database(self) -> Self {
@@ -110,10 +134,10 @@ impl Postgres {
     /// Panics if it does not answer within a minute.
     pub fn restart(&mut self) {
         self.kill();
-        let (port, folder, process) = (self.port, &self.folder, &mut self.process);
+        let (port, folder, settings, process) = (self.port, &self.folder, &self.settings, &mut self.process);
         // It refuses to start as long as one session of its predecessor has not died yet.
         wait_until("PostgreSQL is up again", LIMIT, || {
-            *process = run(folder, port);
+            *process = run(folder, port, settings);
             process.became_ready(|| query(port, "postgres", "select 1").is_ok())
         });
     }
@@ -131,7 +155,8 @@ fn data(folder: &TempDir) -> PathBuf {
 /// A program of PostgreSQL, not as root.
 fn program(name: &str) -> Command {
     let mut command = Command::new(from_environment("ULEX_TEST_POSTGRES_BIN").join(name));
-    command.current_dir("/");
+    // Over TLS psql looks for certificates at home, and gives up if that is somebody else's.
+    command.current_dir("/").env("HOME", "/");
     if let Some((user, group)) = other_account() {
         command.uid(user).gid(group);
     }
@@ -148,10 +173,13 @@ fn initialise(data: &Path) {
     assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn run(folder: &TempDir, port: u16) -> Running {
+fn run(folder: &TempDir, port: u16, more: &[String]) -> Running {
     let mut command = program("postgres");
     command.arg("-D").arg(data(folder)).args(["-h", "127.0.0.1", "-p", &port.to_string()]);
     for setting in ["unix_socket_directories=", "fsync=off", "full_page_writes=off", "max_connections=300"] {
+        command.args(["-c", setting]);
+    }
+    for setting in more {
         command.args(["-c", setting]);
     }
     Running::start("postgres", &mut command, &folder.path().join("log"))

@@ -19,5 +19,6 @@ mod rest_contract;
 mod restart;
 mod settings;
 mod shutdown;
+mod tls;
 mod tracing;
 mod writers;

@@ -56,7 +56,7 @@ async fn a_message_of_another_schema_or_without_sense_is_an_error_and_the_next_o
         let message = Message { subject: subject.clone(), reply: None, headers, payload: body.into() };
         bus.transport().publish(message).await.unwrap();
     };
-    let body = r#"{"user_id": "u", "model_set": null, "reason": "changed"}"#;
+    let body = r#"{"user_id": "u", "basis": {"epoch": 0, "settings": 0}, "reason": "changed"}"#;
     send(Some("refresh-job/2"), body).await;
     send(Some("refresh-job/1"), "not json").await;
     send(None, body).await;

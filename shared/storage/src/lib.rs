@@ -10,6 +10,8 @@ pub mod conformance;
 pub mod data;
 mod error;
 mod layers;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod tls;
 
 pub use error::StorageError;
 pub use layers::Deadlines;

@@ -36,31 +36,10 @@ struct Certificates {
 
 impl Certificates {
     fn make() -> Self {
-        let made = Self { folder: tempfile::tempdir().unwrap() };
-        made.openssl(
-            "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem",
-        );
-        fs::write(made.path("server.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-        fs::write(made.path("client.ext"), "extendedKeyUsage=clientAuth\n").unwrap();
-        for name in ["server", "client"] {
-            made.openssl(&format!(
-                "req -newkey rsa:2048 -nodes -subj /CN={name} -keyout {name}.key -out {name}.csr"
-            ));
-            made.openssl(&format!(
-                "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile {name}.ext \
-                 -out {name}.pem"
-            ));
-        }
-        made
-    }
-
-    fn openssl(&self, arguments: &str) {
-        let output = Command::new("openssl")
-            .args(arguments.split_whitespace())
-            .current_dir(self.folder.path())
-            .output()
-            .expect("openssl makes the certificates of this test");
-        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
+        let folder = tempfile::tempdir().unwrap();
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/servers/certificates.sh");
+        assert!(Command::new(script).arg(folder.path()).status().unwrap().success());
+        Self { folder }
     }
 
     fn path(&self, name: &str) -> PathBuf {

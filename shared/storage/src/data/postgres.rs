@@ -38,7 +38,6 @@ mod scan;
 mod search;
 pub(crate) mod settings;
 mod statements;
-mod tls;
 mod transaction;
 mod working_set;
 mod writer;

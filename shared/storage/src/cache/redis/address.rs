@@ -1,11 +1,13 @@
 //! A URL taken apart: what the client library understands, and options of ours.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use fred::types::config::Config;
+use fred::types::config::{Config, TlsConnector};
 
-use crate::address::Address;
+use crate::address::{Address, percent_decoded};
 use crate::cache::options::{bytes, duration};
+use crate::tls::{Tls, Trust};
 
 /// What a URL says beside where the servers are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub(super) struct Options {
     pub pool_size: usize,
     /// What the lists under this prefix may take on the servers together, about.
     pub max_bytes: usize,
+    /// Whom to believe, if the URL asks for TLS.
+    pub tls: Tls,
 }
 
 impl Default for Options {
@@ -30,6 +34,7 @@ impl Default for Options {
             dial_timeout: Duration::from_secs(2),
             pool_size: 4,
             max_bytes: 1 << 30,
+            tls: Tls::default(),
         }
     }
 }
@@ -62,12 +67,14 @@ const OF_THE_LIBRARY: [&str; 4] = ["node", "sentinelServiceName", "sentinelUsern
 /// Reads a URL; the error says what is wrong with it.
 pub(super) fn read(url: &str) -> Result<(Config, Options), String> {
     let address = Address::parse(url);
-    let (scheme, kind) = match address.scheme {
-        "redis+cluster" => ("redis-cluster", Kind::Cluster),
-        "rediss+cluster" => ("rediss-cluster", Kind::Cluster),
-        "redis+sentinel" => ("redis-sentinel", Kind::Sentinel),
-        "rediss+sentinel" => ("rediss-sentinel", Kind::Sentinel),
-        other => (other, Kind::One),
+    // The library is not told of TLS: it would believe whom the system believes.
+    let (scheme, kind, secure) = match address.scheme {
+        "redis+cluster" => ("redis-cluster", Kind::Cluster, false),
+        "rediss+cluster" => ("redis-cluster", Kind::Cluster, true),
+        "redis+sentinel" => ("redis-sentinel", Kind::Sentinel, false),
+        "rediss+sentinel" => ("redis-sentinel", Kind::Sentinel, true),
+        "rediss" => ("redis", Kind::One, true),
+        other => (other, Kind::One, false),
     };
     let mut options = Options::default();
     let mut kept = Vec::new();
@@ -85,7 +92,13 @@ pub(super) fn read(url: &str) -> Result<(Config, Options), String> {
         Kind::Cluster => Config::from_url_clustered(&url),
         Kind::Sentinel => Config::from_url_sentinel(&url),
     };
-    Ok((config.map_err(|error| error.details().to_owned())?, options))
+    let mut config = config.map_err(|error| error.details().to_owned())?;
+    if secure {
+        config.tls = Some(TlsConnector::from(options.tls.client_config()?).into());
+    } else if options.tls != Tls::default() {
+        return Err("options of TLS are for rediss://".to_owned());
+    }
+    Ok((config, options))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,10 +119,22 @@ impl Options {
                 _ => return Err(format!("pool_size is a number from 1 to 1000, not {value:?}")),
             },
             "max_bytes" => self.max_bytes = bytes(name, value)?,
+            "tls_ca" => self.tls.authorities = Some(file(name, value)?),
+            "tls_cert" => self.tls.certificate = Some(file(name, value)?),
+            "tls_key" => self.tls.key = Some(file(name, value)?),
+            "skip_verify" => match value {
+                "true" => self.tls.trust = Trust::Anyone,
+                "false" => self.tls.trust = Trust::Host,
+                _ => return Err(format!("skip_verify is true or false, not {value:?}")),
+            },
             _ => return Err(format!("there is no option {name:?}")),
         }
         Ok(())
     }
+}
+
+fn file(name: &str, value: &str) -> Result<PathBuf, String> {
+    percent_decoded(value).map(PathBuf::from).ok_or_else(|| format!("the value of option {name} is no text"))
 }
 
 #[cfg(test)]
@@ -166,6 +191,7 @@ mod tests {
                 dial_timeout: Duration::from_secs(60),
                 pool_size: 9,
                 max_bytes: 2 << 30,
+                tls: Tls::default(),
             }
         );
     }
@@ -179,6 +205,10 @@ mod tests {
             ("redis://a?max_bytes=much", "max_bytes"),
             ("redis://a?db=3", "db"),
             ("redis://a?addr=b:1", "addr"),
+            ("redis://a?tls_ca=/ca.pem", "rediss"),
+            ("rediss://a?tls_ca=/no/such/file.pem", "/no/such/file.pem"),
+            ("rediss://a?skip_verify=perhaps", "skip_verify"),
+            ("rediss://a?skip_verify=true&tls_cert=/c.pem", "key"),
             ("redis+sentinel://a:1", "entinel"),
         ] {
             let reason = read(url).unwrap_err();

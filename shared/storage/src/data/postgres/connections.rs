@@ -16,7 +16,6 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::error::PostgresError;
 use super::settings::PostgresSettings;
-use super::tls;
 
 /// How long a read waits for a connection that is in use.
 const WAIT: Duration = Duration::from_secs(5);
@@ -35,7 +34,7 @@ impl Connector {
     pub fn new(settings: &PostgresSettings) -> Result<Self, PostgresError> {
         Ok(Self {
             runtime: Handle::current(),
-            tls: tls::connector(settings)?,
+            tls: MakeRustlsConnect::new(settings.tls.client_config().map_err(PostgresError::Address)?),
             config: settings.config.clone(),
             deadline: settings.connect_timeout,
         })

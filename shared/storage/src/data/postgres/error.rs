@@ -11,8 +11,9 @@ pub(super) const BACKEND: &str = "postgres";
 /// Anything that goes wrong in here.
 #[derive(Debug, Error)]
 pub(crate) enum PostgresError {
+    /// Not as a source: the description says all that the driver would say.
     #[error("{}", described(.0))]
-    Driver(#[from] tokio_postgres::Error),
+    Driver(tokio_postgres::Error),
     #[error("{0}")]
     Address(String),
     #[error(
@@ -42,6 +43,12 @@ pub(crate) enum PostgresError {
     Overloaded,
     #[error("the server sent something unexpected: {0}")]
     Protocol(&'static str),
+}
+
+impl From<tokio_postgres::Error> for PostgresError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Driver(error)
+    }
 }
 
 /// The driver's own message of a server's error is only "db error".

@@ -1,13 +1,13 @@
 //! From a URL, as PostgreSQL's own clients and Gorse write it, to what has to be done.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::SslMode;
 
 use super::error::PostgresError;
-use crate::address::Address;
+use crate::address::{Address, percent_decoded};
+use crate::tls::{Tls, Trust};
 
 /// Connections for reading; the writer has one more.
 const POOL_SIZE: usize = 16;
@@ -43,24 +43,11 @@ const OF_OTHER_DRIVERS: [&str; 6] = [
     "krbsrvname",
 ];
 
-/// How much a server has to prove.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trust {
-    /// No TLS, or TLS with anybody.
-    Anyone,
-    /// A certificate of a known authority, whatever the name in it.
-    Authority,
-    /// A certificate of a known authority for the name that was connected to.
-    Host,
-}
-
 /// How to open a [`PostgresStore`](super::PostgresStore).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSettings {
     pub(super) config: Config,
-    pub(super) trust: Trust,
-    /// Certificates of authorities; `None`: those the system trusts.
-    pub(super) root_certificate: Option<PathBuf>,
+    pub(super) tls: Tls,
     /// Begins the name of every table.
     pub(crate) table_prefix: String,
     pub(crate) pool_size: usize,
@@ -70,7 +57,7 @@ pub struct PostgresSettings {
 impl PostgresSettings {
     /// Reads a URL `postgres://user:password@host:port/database?option=value`.
     ///
-    /// Options: `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`), `sslrootcert` (a file),
+    /// Options: `sslmode` (`disable`, `prefer`, `require`, `verify-ca`, `verify-full`), `sslrootcert`, `sslcert`, `sslkey` (files),
     /// `pool_size` (connections for reading, 16 unless said; the writer has one more), `connect_timeout` (seconds, 5),
     /// those of tokio-postgres, and every other one is a setting of the server for the session, such as
     /// `search_path` or `statement_timeout` (30 s).
@@ -114,8 +101,7 @@ impl PostgresSettings {
         config.tcp_user_timeout(Duration::from_secs(10));
         Ok(Self {
             config,
-            trust: own.trust,
-            root_certificate: own.root_certificate,
+            tls: own.tls,
             table_prefix: table_prefix.to_owned(),
             pool_size: own.pool_size,
             connect_timeout: own.connect_timeout,
@@ -130,8 +116,7 @@ fn refused(reason: &str) -> PostgresError {
 /// The options that the driver does not get to see.
 struct Own {
     ssl_mode: SslMode,
-    trust: Trust,
-    root_certificate: Option<PathBuf>,
+    tls: Tls,
     pool_size: usize,
     connect_timeout: Duration,
     /// As on the server's command line; later ones win.
@@ -143,8 +128,7 @@ impl Default for Own {
     fn default() -> Self {
         Self {
             ssl_mode: SslMode::Prefer,
-            trust: Trust::Anyone,
-            root_certificate: None,
+            tls: Tls { trust: Trust::Anyone, ..Tls::default() },
             pool_size: POOL_SIZE,
             connect_timeout: CONNECT_TIMEOUT,
             session: vec![
@@ -168,7 +152,9 @@ impl Own {
         };
         match name {
             "sslmode" => self.set_ssl_mode(&value),
-            "sslrootcert" => self.root_certificate = (value != "system").then(|| PathBuf::from(value)),
+            "sslrootcert" => self.tls.authorities = (value != "system").then(|| value.into()),
+            "sslcert" => self.tls.certificate = Some(value.into()),
+            "sslkey" => self.tls.key = Some(value.into()),
             "pool_size" | "pool_max_conns" => match value.parse() {
                 Ok(size @ 1..=1_000) => self.pool_size = size,
                 _ => self.refused = Some(format!("{name} is a number from 1 to 1000, not {value:?}")),
@@ -180,9 +166,7 @@ impl Own {
                         Some(format!("connect_timeout is a number of seconds from 1, not {value:?}"))
                 }
             },
-            "sslcert" | "sslkey" | "sslpassword" | "sslcrl" => {
-                self.refused = Some(format!("option {name} is not supported: log in with a password"));
-            }
+            "sslpassword" | "sslcrl" => self.refused = Some(format!("option {name} is not supported")),
             name if OF_OTHER_DRIVERS.contains(&name) => {}
             name if is_setting(name) => self.session.push(format!("-c {name}={}", escaped(&value))),
             name => self.refused = Some(format!("there is no option {name:?}")),
@@ -191,7 +175,7 @@ impl Own {
     }
 
     fn set_ssl_mode(&mut self, value: &str) {
-        (self.ssl_mode, self.trust) = match value {
+        (self.ssl_mode, self.tls.trust) = match value {
             "disable" => (SslMode::Disable, Trust::Anyone),
             "allow" | "prefer" => (SslMode::Prefer, Trust::Anyone),
             "require" => (SslMode::Require, Trust::Anyone),
@@ -220,24 +204,10 @@ fn escaped(value: &str) -> String {
         .collect()
 }
 
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        if *first != b'%' {
-            bytes.push(*first);
-            continue;
-        }
-        let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-        bytes.push(u8::from_str_radix(digits, 16).ok()?);
-        rest = &rest[2..];
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn read(url: &str) -> PostgresSettings {
@@ -258,7 +228,7 @@ mod tests {
         assert_eq!(settings.config.get_ports(), [5433]);
         assert_eq!(settings.config.get_dbname(), Some("gorse"));
         assert_eq!(settings.config.get_ssl_mode(), SslMode::Disable);
-        assert_eq!((settings.trust, settings.pool_size), (Trust::Anyone, POOL_SIZE));
+        assert_eq!((settings.tls.trust, settings.pool_size), (Trust::Anyone, POOL_SIZE));
     }
 
     #[test]
@@ -270,8 +240,8 @@ mod tests {
             ("verify-full", SslMode::Require, Trust::Host),
         ] {
             let settings = read(&format!("postgresql://db/x?sslmode={mode}&sslrootcert=/etc/ca%20s.pem"));
-            assert_eq!((settings.config.get_ssl_mode(), settings.trust), (ssl_mode, trust));
-            assert_eq!(settings.root_certificate, Some(PathBuf::from("/etc/ca s.pem")));
+            assert_eq!((settings.config.get_ssl_mode(), settings.tls.trust), (ssl_mode, trust));
+            assert_eq!(settings.tls.authorities, Some(PathBuf::from("/etc/ca s.pem")));
         }
         assert!(reason("postgres://db/x?sslmode=verify").contains("verify-full"));
     }
@@ -293,7 +263,7 @@ mod tests {
     fn nonsense_is_refused_with_a_reason() {
         assert!(reason("postgres://db/x?pool_size=0").contains("pool_size"));
         assert!(reason("postgres://db/x?connect_timeout=soon").contains("connect_timeout"));
-        assert!(reason("postgres://db/x?sslcert=x").contains("sslcert"));
+        assert!(reason("postgres://db/x?sslcrl=x").contains("sslcrl"));
         assert!(reason("postgres://db/x?a%20b=1").contains("a%20b"));
         assert!(!reason("postgres://db:port/x").is_empty());
         let error = PostgresSettings::new("postgres://db/x", &"p".repeat(41)).unwrap_err();

@@ -7,8 +7,10 @@ use ulex_domain::UserId;
 use ulex_storage::cache::CacheStore;
 use ulex_storage::conformance;
 
-use super::process::Process;
-use super::{Raw, found, open, promises, put, put_by_and_by, server, until, until_it_answers, until_refused};
+use super::process::{Process, free_port};
+use super::{
+    Raw, found, open, prefix, promises, put, put_by_and_by, server, until, until_it_answers, until_refused,
+};
 use crate::proxy::Proxy;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -328,6 +330,33 @@ async fn behind_sentinels_the_successor_of_a_killed_server_is_found() {
     let raw = second.raw().await;
     let kept: Option<Vec<u8>> = raw.client().get(raw.key_of("p:", &id).await).await.unwrap();
     assert!(kept.is_some_and(|value| value.len() > 16), "it is kept on the successor");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Redis: ULEX_TEST_REDIS_SERVER"]
+async fn over_tls_both_sides_show_who_they_are() {
+    let certificates = tempfile::tempdir().unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/servers/certificates.sh");
+    assert!(std::process::Command::new(script).arg(certificates.path()).status().unwrap().success());
+    let file = |name: &str| certificates.path().join(name).display().to_string();
+    let port = free_port();
+    let (authority, certificate, key) = (file("ca.pem"), file("server.pem"), file("server.key"));
+    let secure = ["--tls-cert-file", &certificate, "--tls-key-file", &key, "--tls-ca-cert-file", &authority];
+    let _server = Process::start(&[&["--tls-port", &port.to_string()][..], &secure].concat()).await;
+    let url = |options: String| format!("rediss://127.0.0.1:{port}?{options}");
+    let ours = format!("tls_cert={}&tls_key={}", file("client.pem"), file("client.key"));
+    let id = UserId::new("u");
+    for believed in [format!("tls_ca={authority}"), "skip_verify=true".to_owned()] {
+        let store = open(&url(format!("{ours}&{believed}")), &prefix()).await;
+        assert!(put(store.as_ref(), &id, 3).await);
+        assert_eq!(found(store.as_ref(), &id).await, Some(3));
+    }
+    let unknown_server = format!("{ours}&tls_ca={}", file("stranger.pem"));
+    let unknown_client = format!("tls_ca={authority}");
+    for options in [unknown_server, ours, unknown_client] {
+        let store = open(&url(options), &prefix()).await;
+        assert!(store.user(&id).await.is_err());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -116,7 +116,7 @@ fn launch(program: &str, folder: &TempDir, port: u16, options: &[&str]) -> Child
 }
 
 /// A port that nobody has, below those that outgoing connections get.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let mut port = 12_000 + (uuid::Uuid::new_v4().as_u128() % 18_000) as u16;
     while std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
         port += 1;
