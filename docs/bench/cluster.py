@@ -4,13 +4,14 @@
 cluster.py freshness [RATE] [SAMPLES]   while RATE (1000) events a second come over NATS: from a like, over REST and over
                                         NATS, to another list at a server that did not take it
 cluster.py ingest [ROWS] [ROUNDS]       ROWS (200000) rows of feedback three times (3) over REST and over NATS until they are in the
-                                        table, beside psql's COPY of as many into the same table
+                                        table, beside psql's COPY of as many into the same table; workers are held still,
+                                        or they would make lists of all the users whose rows these are
 cluster.py workers [PERCENT]            lists a second that workers make: another ModelSet makes all lists stale, and they
                                         are made again, in turn by the first worker alone and by all that run, each pinned
                                         to a core and held to PERCENT (100) of it by a control group: everything else that
                                         runs needs processors, too. Wants two ModelSets of the same settings; n_jobs = 1
 """
-import http.client, json, multiprocessing, os, random, socket, subprocess, sys, time
+import http.client, json, multiprocessing, os, random, signal, socket, subprocess, sys, time
 from urllib.parse import urlparse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -180,35 +181,50 @@ def ingest(rows=200_000, rounds=3):
     tag = f"{time.time():.0f}"
 
     def bodies(kind, size):
+        """What is sent, and who is in the last row of it."""
         at = [divmod(pair, 1682) for pair in chance.sample(range(943 * 1682), rows)]
         made = [{"FeedbackType": kind, "UserId": str(user + 1), "ItemId": str(item + 1), "Value": 1,
                  "Timestamp": "2024-01-01T00:00:00Z"} for user, item in at]
+        last = (made[-1]["UserId"], made[-1]["ItemId"])
         if size == 0:
             return "".join(f"1\t1704067200000000000\t1704067200000000000\t{row['FeedbackType']}\t{row['UserId']}\t"
-                           f"{row['ItemId']}\t\\N\t\\N\n" for row in made)
+                           f"{row['ItemId']}\t\\N\t\\N\n" for row in made), last
         if size == 1:
-            return [json.dumps(row).encode() for row in made]
-        return [json.dumps(made[at:at + size]).encode() for at in range(0, rows, size)]
+            return [json.dumps(row).encode() for row in made], last
+        return [json.dumps(made[at:at + size]).encode() for at in range(0, rows, size)], last
 
     def measured(what, kind, size, run):
-        body = bodies(kind, size)
-        time.sleep(3)
+        body, (user, item) = bodies(kind, size)
+        of_kind = f"from feedback where feedback_type = '{kind}'"
+        # What the rows of the last turn leave to do for the server is no part of this one.
+        sql("-c", "vacuum analyze feedback", "-c", "checkpoint")
+        time.sleep(1)
         began = time.perf_counter()
         run(body)
-        # What is committed can be counted; the index of the key makes the last rows cheap to wait for.
-        count = lambda: int(sql("-c", f"select count(*) from feedback where feedback_type = '{kind}'"))
-        while count() < rows:
-            assert time.perf_counter() - began < 120, f"{what}: {count()} of {rows} rows"
+        # Rows are committed in the order of the log, so the last one is enough to look at; counting them again and again
+        # would take a good part of a core.
+        while not sql("-c", f"select 1 {of_kind} and user_id = '{user}' and item_id = '{item}'"):
+            assert time.perf_counter() - began < 120, f"{what}: the last row is not there"
             time.sleep(0.02)
         rates.setdefault(what, []).append(rows / (time.perf_counter() - began))
+        assert int(sql("-c", f"select count(*) {of_kind}")) == rows
         print(json.dumps({"what": what, "rows_per_second": round(rates[what][-1])}), flush=True)
 
-    for round_ in range(rounds):
-        kind = f"bench{tag}{round_}"
+    def all_ways(kind):
         measured("COPY", kind + "c", 0, lambda text: sql("-c", "copy feedback from stdin", input=text))
         measured("REST, 1000 rows a request", kind + "r", 1000, lambda text: over_rest(bases, text))
         measured("NATS, 1000 rows a message", kind + "n", 1000, lambda text: over_nats(there["nats"][1], text))
         measured("NATS, 1 row a message", kind + "s", 1, lambda text: over_nats(there["nats"][1], text))
+
+    held = [pid for name, (pid, _) in there.items() if name.startswith("worker")]
+    try:
+        for pid in held:
+            os.kill(pid, signal.SIGSTOP)
+        for round_ in range(rounds):
+            all_ways(f"bench{tag}{round_}")
+    finally:
+        for pid in held:
+            os.kill(pid, signal.SIGCONT)
     median = lambda values: sorted(values)[len(values) // 2]
     print(json.dumps({what: round(median(values) / median(rates["COPY"]), 2) for what, values in rates.items()}))
 
@@ -246,7 +262,7 @@ def workers(percent=100):
     rates = {}
     for round_, count in enumerate([1, len(own)] * 3):
         for place, (pid, _) in enumerate(own):
-            os.kill(pid, 18 if place < count else 19)
+            os.kill(pid, signal.SIGCONT if place < count else signal.SIGSTOP)
         running = own[:count]
         time.sleep(3)
         before = made()
@@ -262,7 +278,7 @@ def workers(percent=100):
         rates.setdefault(count, []).append((middle[-1][1] - middle[0][1]) / (middle[-1][0] - middle[0][0]))
         print(json.dumps({"workers": count, "lists": total, "lists_per_second": round(rates[count][-1])}), flush=True)
     for pid, _ in own:
-        os.kill(pid, 18)
+        os.kill(pid, signal.SIGCONT)
     median = lambda values: sorted(values)[len(values) // 2]
     print(json.dumps({"ratio": round(median(rates[len(own)]) / median(rates[1]), 2)}))
 

@@ -100,7 +100,7 @@ pub const INGEST: ConsumerSpec = ConsumerSpec {
     stream: name("EVENTS"),
     filter: name("ulex.v1.*.event.*.*"),
     order: Order::Strict,
-    max_ack_pending: 8192,
+    max_ack_pending: 16_384,
     ack_wait: Duration::from_secs(30),
 };
 

@@ -30,7 +30,7 @@ const PULL_WAIT: Duration = Duration::from_secs(1);
 /// Pause after a failure of the bus; the first pause after one of the store.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Most messages at hand, if they are small.
-const MOST_MESSAGES: usize = 2048;
+const MOST_MESSAGES: usize = 4_096;
 /// Fewest that are pulled, however large they are.
 const FEWEST_MESSAGES: usize = 16;
 /// What is meant to be at hand, going by the pull before.

@@ -24,6 +24,8 @@ const MAX_WAITING: usize = 10_000;
 const ITEMS_A_CALL: usize = 256;
 /// Users whose vectors are solved in one call, after which the call ends.
 const USERS_A_CALL: usize = 1_000;
+/// Rows read in one call, of items and of users, after which the call ends: what is read here is read by every process.
+const ROWS_A_CALL: usize = 5_000;
 /// An item's vector is solved from at most so many users, the latest; it is settled then.
 const MAX_FANS: usize = 100;
 /// An item of twice as many rows is not read again for two seconds, one of ten times as many for ten: about one that many
@@ -102,9 +104,11 @@ impl Recommender {
         let Ok(_turn) = self.inner.noted.turn.try_lock() else { return Ok(0) };
         let Some(live) = self.live().filter(|live| live.folds_items_in()) else { return Ok(0) };
         let mut batch = VecDeque::from(self.inner.noted.waiting.lock().take(ITEMS_A_CALL, Instant::now()));
-        let mut solver = Solver { live: &live, plan: &self.plan(), users: FxHashMap::default() };
+        let mut solver =
+            Solver { live: &live, plan: &self.plan(), users: FxHashMap::default(), rows_read: 0 };
         let (mut changed, mut gone, mut outcome) = (Vec::new(), Vec::new(), Ok(()));
         while solver.users.len() < USERS_A_CALL
+            && solver.rows_read < ROWS_A_CALL
             && let Some(slot) = batch.pop_front()
         {
             match self.look_at(slot, &mut solver).await {
@@ -145,6 +149,7 @@ impl Recommender {
         }
         let now = Timestamp::now();
         let rows = self.inner.data.item_feedback(&id, Some(now)).await?;
+        solver.rows_read += rows.len();
         self.inner.noted.waiting.lock().has_read(slot, rows.len(), Instant::now());
         let (said, _) = said(&rows, |row| &row.user_id, (&solver.plan.types, &solver.live.scales), now);
         let fans = said.into_iter().filter(|fan| fan.signal == Signal::Positive).take(MAX_FANS);
@@ -154,6 +159,7 @@ impl Recommender {
         let strangers: Vec<UserId> = strangers.cloned().collect();
         if !strangers.is_empty() {
             let rows = self.inner.data.users_feedback(&strangers, Some(now)).await?;
+            solver.rows_read += rows.len();
             solver.solve_users(&self.inner.catalogue.view(), strangers, &rows, now);
         }
         Ok(solver.solve_item(slot, &fans))
@@ -203,6 +209,7 @@ struct Solver<'a> {
     /// One vector for each collaborative model, empty for one that has none; `None` for a user about whom the models know
     /// nothing.
     users: FxHashMap<UserId, Option<Vec<Vec<f32>>>>,
+    rows_read: usize,
 }
 
 impl Solver<'_> {

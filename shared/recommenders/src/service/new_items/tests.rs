@@ -158,6 +158,22 @@ async fn one_call_does_a_bounded_amount_and_the_next_goes_on() {
 }
 
 #[tokio::test]
+async fn items_that_many_people_see_do_not_keep_a_call_reading() {
+    let world = World::new(collaborative_only()).await;
+    while world.recommender.fold_in_new_items().await.unwrap() > 0 {}
+    for thing in 0..8 {
+        let seen =
+            |user: usize| row("read", &format!("passer-{user}"), &format!("thing-{thing}"), seconds(9));
+        world.put_feedback((0..ROWS_A_CALL / 4).map(seen).collect()).await;
+    }
+    let waiting = || world.recommender.inner.noted.waiting.lock().order.len();
+    for left in [4, 0] {
+        assert_eq!(world.recommender.fold_in_new_items().await.unwrap(), 0);
+        assert_eq!(waiting(), left);
+    }
+}
+
+#[tokio::test]
 async fn a_store_that_fails_loses_no_note() {
     let world = with_liked_item(collaborative_only(), "new red thing").await;
     world.store.fails.store(true, Ordering::Relaxed);
