@@ -154,17 +154,20 @@ def over_nats(url, bodies):
         drain.read()
 
 
+CALLERS = 8
+
+
 def over_rest(bases, bodies):
-    """Four connections, each with one request at a time."""
+    """Connections with one request at a time each."""
     def caller(place):
         http = Http(bases[place % len(bases)])
-        for body in bodies[place::4]:
+        for body in bodies[place::CALLERS]:
             http.connection.request("POST", "/api/feedback", body, {"Content-Type": "application/json"})
             answer = http.connection.getresponse()
             assert answer.status == 200, answer.read()
             answer.read()
 
-    callers = [multiprocessing.Process(target=caller, args=(place,)) for place in range(4)]
+    callers = [multiprocessing.Process(target=caller, args=(place,)) for place in range(CALLERS)]
     for process in callers:
         process.start()
     for process in callers:

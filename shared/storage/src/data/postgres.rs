@@ -27,6 +27,7 @@ use super::validate::{refuse_nul, validate};
 use super::{Counts, DataStore, FeedbackRow, Outcome, Submission};
 use crate::StorageError;
 
+mod aside;
 pub(crate) mod connections;
 mod copy;
 mod decode;

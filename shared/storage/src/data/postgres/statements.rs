@@ -52,10 +52,7 @@ statements! {
     known_items: r#"SELECT item_id FROM "{p}items" WHERE item_id = ANY($1)"#;
     whole_items: r#"SELECT item_id, is_hidden, categories, time, labels, comment FROM "{p}items"
                    WHERE item_id = ANY($1)"#;
-    stored_feedback: r#"SELECT k.place, f.value, f.time, f.updated
-                   FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (name, usr, item, place)
-                   JOIN "{p}feedback" f
-                   ON f.feedback_type = k.name AND f.user_id = k.usr AND f.item_id = k.item"#;
+    stored_feedback: STORED_FEEDBACK;
     put_users: r#"INSERT INTO "{p}users" (user_id, labels, comment)
                    SELECT * FROM unnest($1::text[], $2::text[], $3::text[])
                    ON CONFLICT (user_id) DO UPDATE SET labels = excluded.labels, comment = excluded.comment"#;
@@ -78,6 +75,18 @@ statements! {
     delete_pair_of_type: r#"DELETE FROM "{p}feedback" WHERE feedback_type = $3 AND user_id = $1 AND item_id = $2"#;
     prune_events: r#"DELETE FROM "{p}ledger" WHERE event_id = ANY(ARRAY(
                        SELECT event_id FROM "{p}ledger" WHERE time < $1 ORDER BY time LIMIT $2))"#;
+}
+
+const STORED_FEEDBACK: &str = r#"SELECT k.place, f.value, f.time, f.updated
+    FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS k (name, usr, item, place)
+    JOIN "{p}feedback" f ON f.feedback_type = k.name AND f.user_id = k.usr AND f.item_id = k.item"#;
+
+/// The one statement of the writer that another connection may execute for it.
+pub(super) async fn prepare_stored_feedback(
+    client: &Client,
+    prefix: &str,
+) -> Result<Statement, PostgresError> {
+    Ok(client.prepare(&with_prefix(STORED_FEEDBACK, prefix)).await?)
 }
 
 pub(super) const LOCK_SQL: &str =

@@ -9,10 +9,11 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use ulex_domain::{Change, Event, Feedback, Item, ItemId, Timestamp, User, UserId};
 
+use super::aside::{Aside, WORTHWHILE, stored_feedback};
 use super::error::PostgresError;
 use super::known::Known;
 use super::statements::Statements;
-use super::working_set::{Stored, Wanted, WorkingSet, Writes};
+use super::working_set::{Key, Stored, Wanted, WorkingSet, Writes};
 use super::{copy, decode};
 use crate::data::row_text::{filled, json_text};
 use crate::data::search_text::SearchText;
@@ -29,6 +30,8 @@ pub(super) struct Transaction<'session> {
     statements: &'session Statements,
     known: &'session mut Known,
     search: SearchText,
+    /// Sees what this transaction sees, until that has changed something.
+    aside: Option<&'session mut Aside>,
     /// How PostgreSQL calls it, for asking later whether it was committed.
     pub id: String,
 }
@@ -42,6 +45,7 @@ impl<'session> Transaction<'session> {
         client: &'session Client,
         statements: &'session Statements,
         known: &'session mut Known,
+        aside: &'session mut Aside,
         writer: &str,
     ) -> Fallible<Self> {
         let columns: [&(dyn ToSql + Sync); 1] = [&"search_columns"];
@@ -61,7 +65,7 @@ impl<'session> Transaction<'session> {
             *known = Known::default();
             client.execute(&statements.put_meta, &[&"last_writer", &writer]).await?;
         }
-        Ok(Self { client, statements, known, search, id: id.get(0) })
+        Ok(Self { client, statements, known, search, aside: Some(aside), id: id.get(0) })
     }
 
     /// Applies submissions in their order. Whether they stay is decided by the commit.
@@ -153,6 +157,8 @@ impl<'session> Transaction<'session> {
 
     async fn load<'event>(&mut self, wanted: &Wanted<'event>) -> Fallible<WorkingSet<'event>> {
         let mut set = WorkingSet::default();
+        // Once: what comes next is a change.
+        let aside = self.aside.take();
         let (known, strange) =
             wanted.users.iter().copied().partition::<Vec<_>, _>(|id| self.known.users.contains(id));
         known.into_iter().for_each(|id| set.know_user(id));
@@ -170,7 +176,7 @@ impl<'session> Transaction<'session> {
             self.ask(&self.statements.whole_users, whole_users),
             self.ask(&self.statements.known_items, strange_items),
             self.ask(&self.statements.whole_items, whole_items),
-            self.stored(wanted),
+            self.stored(&wanted.feedback, aside),
         )?;
         for row in &known_users {
             let id = UserId::new(row.try_get::<_, &str>(0)?);
@@ -190,26 +196,37 @@ impl<'session> Transaction<'session> {
             let item = decode::item(row)?;
             wanted.whole_items.get(&item.item_id).into_iter().for_each(|id| set.load_item(id, item.clone()));
         }
-        for row in &stored {
-            let place = usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX);
-            let stored = Stored {
-                value: row.try_get(1)?,
-                timestamp: Timestamp::from_nanos(row.try_get(2)?),
-                updated: Timestamp::from_nanos(row.try_get(3)?),
-            };
-            wanted.feedback.get(place).into_iter().for_each(|key| set.load_feedback(*key, stored));
+        for (keys, rows) in stored {
+            for row in &rows {
+                let place = usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX);
+                let stored = Stored {
+                    value: row.try_get(1)?,
+                    timestamp: Timestamp::from_nanos(row.try_get(2)?),
+                    updated: Timestamp::from_nanos(row.try_get(3)?),
+                };
+                keys.get(place).into_iter().for_each(|key| set.load_feedback(*key, stored));
+            }
         }
         Ok(set)
     }
 
-    async fn stored(&self, wanted: &Wanted<'_>) -> Fallible<Vec<tokio_postgres::Row>> {
-        if wanted.feedback.is_empty() {
-            return Ok(Vec::new());
-        }
-        let types: Vec<_> = wanted.feedback.iter().map(|(name, _user, _item)| *name).collect();
-        let users: Vec<_> = wanted.feedback.iter().map(|(_name, user, _item)| user.as_str()).collect();
-        let items: Vec<_> = wanted.feedback.iter().map(|(_name, _user, item)| item.as_str()).collect();
-        Ok(self.client.query(&self.statements.stored_feedback, &[&types, &users, &items]).await?)
+    /// What is stored under the keys, half of it looked up by another connection if there is one and that is worth it.
+    async fn stored<'keys, 'event>(
+        &self,
+        keys: &'keys [Key<'event>],
+        aside: Option<&mut Aside>,
+    ) -> Fallible<Vec<(&'keys [Key<'event>], Vec<tokio_postgres::Row>)>> {
+        let ask = |keys| stored_feedback(self.client, &self.statements.stored_feedback, keys);
+        let Some(aside) = aside.filter(|aside| aside.is_open() && keys.len() >= WORTHWHILE) else {
+            return Ok(vec![(keys, ask(keys).await?)]);
+        };
+        let (front, back) = keys.split_at(keys.len() / 2);
+        let (theirs, ours) = tokio::join!(aside.stored(front), ask(back));
+        let theirs = match theirs {
+            Some(rows) => rows,
+            None => ask(front).await?,
+        };
+        Ok(vec![(front, theirs), (back, ours?)])
     }
 
     async fn write(&mut self, writes: &Writes) -> Fallible<()> {
@@ -284,6 +301,7 @@ impl<'session> Transaction<'session> {
     }
 
     async fn delete(&mut self, event: &Event) -> Fallible<Outcome> {
+        self.aside = None;
         let changes = match event {
             Event::DeleteUser { user_id } => {
                 let (key, with) = (user_id.as_str(), &self.statements.delete_user_feedback);

@@ -14,6 +14,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 use ulex_domain::Timestamp;
 
+use super::aside::{Aside, WORTHWHILE};
 use super::connections::Connector;
 use super::error::PostgresError;
 use super::known::Known;
@@ -45,6 +46,7 @@ pub(super) struct Writer {
     connector: Connector,
     prefix: String,
     session: Option<Session>,
+    aside: Aside,
     known: Known,
     /// No other writer has this name.
     name: String,
@@ -78,7 +80,8 @@ impl Writer {
         let random = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), prefix);
         let name = format!("{:x}-{random:x}", started.unwrap_or_default().as_nanos());
         let (prefix, known) = (prefix.to_owned(), Known::default());
-        Self { connector, prefix, session: None, known, name, pruned: Instant::now() }
+        let aside = Aside::default();
+        Self { connector, prefix, session: None, aside, known, name, pruned: Instant::now() }
     }
 
     /// Works until `jobs` is closed and empty.
@@ -152,9 +155,14 @@ impl Writer {
             Some(session) => session,
             None => self.connect().await?,
         };
+        if rows_of(calls.iter().copied().flatten()) >= WORTHWHILE {
+            self.aside.connect(&self.connector, &self.prefix).await;
+        }
         // What is learned holds if all of it is committed; until that is certain nothing is known.
         let mut known = std::mem::take(&mut self.known);
-        let worked = timeout(TRANSACTION, Box::pin(session.work(calls, &mut known, &self.name))).await;
+        let worked =
+            timeout(TRANSACTION, Box::pin(session.work(calls, &mut known, &mut self.aside, &self.name)))
+                .await;
         let (id, outcomes) = match worked.unwrap_or(Err(PostgresError::Deadline(TRANSACTION))) {
             Ok(done) => done,
             Err(error) => {
@@ -238,9 +246,11 @@ impl Session {
         &self,
         calls: &[&[Submission]],
         known: &mut Known,
+        aside: &mut Aside,
         writer: &str,
     ) -> Result<(String, Vec<Vec<Outcome>>), PostgresError> {
-        let mut transaction = Transaction::begin(&self.client, &self.statements, known, writer).await?;
+        let mut transaction =
+            Transaction::begin(&self.client, &self.statements, known, aside, writer).await?;
         let submissions: Vec<_> = calls.iter().flat_map(|call| call.iter()).collect();
         let mut outcomes = transaction.apply(&submissions, Timestamp::now()).await?.into_iter();
         let outcomes = calls.iter().map(|call| outcomes.by_ref().take(call.len()).collect()).collect();

@@ -198,6 +198,58 @@ async fn batches_of_several_processes_neither_fail_nor_get_lost() {
     schema.remove().await;
 }
 
+/// Groups so large that another connection looks up half of each, while that connection dies again and again.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
+async fn rows_add_up_whichever_connection_looks_them_up() {
+    const ROWS: usize = 3_000;
+    const TIMES: usize = 12;
+    let schema = Schema::create().await;
+    let of_user = |user: usize| -> Vec<_> {
+        (user..ROWS).step_by(50).map(|number| row(&format!("u{user}"), &format!("i{number}"))).collect()
+    };
+    let all: Vec<_> = (0..50).flat_map(of_user).collect();
+    // The first user is removed and comes back in the same transaction, which nobody outside of it can see.
+    let submissions = vec![
+        event(post(all.clone())),
+        event(Event::DeleteUser { user_id: UserId::new("u0") }),
+        event(post(all.clone())),
+    ];
+    let mut writers = Vec::new();
+    for process in 0..2 {
+        let url = schema.url(&format!("&application_name={}_{process}", schema.name));
+        let (store, submissions) = (data::open(&url, "").await.unwrap(), submissions.clone());
+        writers.push(tokio::spawn(async move {
+            for _time in 0..TIMES {
+                store.apply(submissions.clone()).await.unwrap();
+            }
+        }));
+    }
+    let end = format!(
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+         WHERE application_name LIKE '{}%' AND state = 'idle' AND query LIKE 'SELECT k.place%'",
+        schema.name
+    );
+    let mut ended = 0;
+    while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        ended += schema.number(&end).await;
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert!(ended > 2, "there were connections to look up rows: {ended}");
+    // The same where the removal comes first.
+    let store = data::open(&schema.url(""), "").await.unwrap();
+    let removal = event(Event::DeleteUser { user_id: UserId::new("u1") });
+    store.apply(vec![removal, event(post(all))]).await.unwrap();
+    for (who, value, rows) in [("= 'u0'", 2, 60), ("= 'u1'", 1, 60), ("NOT IN ('u0', 'u1')", 49, 48 * 60)] {
+        let sql = format!("SELECT count(*) FROM feedback WHERE user_id {who} AND value = {value}");
+        assert_eq!(schema.number(&sql).await, rows, "{who}");
+    }
+    schema.remove().await;
+}
+
 #[tokio::test]
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
 async fn an_index_of_the_items_that_another_process_began_is_finished() {
