@@ -1,7 +1,7 @@
 //! PostgreSQL: the store of a cluster.
 //!
 //! Any number of processes share the tables. Each has one task that writes (`postgres/writer.rs`), which commits what waits
-//! together and takes turns with those of other processes, and a pool of connections for reads, which wait for nobody.
+//! together and takes turns with those of other processes (with a second connection that helps with large groups), and a pool of connections for reads, which wait for nobody.
 //! All connections are driven by the runtime that opened the store. A commit is on the server's disk before it is
 //! answered. A server that is away makes calls fail with `Unavailable`; the store works again when the server does.
 //!
