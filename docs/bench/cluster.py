@@ -254,8 +254,8 @@ def workers(percent=100):
     cores = sorted(os.sched_getaffinity(0))
     assert 1 < len(own) <= len(cores), "start as many workers as there are cores, with n_jobs = 1"
     ulex = [os.environ.get("ULEX_BIN", "ulex"), "models", "-c", f"{os.environ['ULEX_LOCAL_DIR']}/ulex.toml"]
-    listed = subprocess.run([*ulex, "list"], capture_output=True, text=True, check=True).stdout
-    sets = [word for word in listed.split() if word.startswith("ms-")][:2]
+    listed = subprocess.run([*ulex, "list", "--json"], capture_output=True, text=True, check=True).stdout
+    sets = [kept["id"] for kept in json.loads(listed)][:2]
     assert len(sets) == 2, "wait for a second ModelSet"
     for place, (pid, _) in enumerate(own):
         subprocess.run(["taskset", "-acp", str(cores[place]), str(pid)], check=True, capture_output=True)

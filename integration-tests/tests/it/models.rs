@@ -49,6 +49,10 @@ fn a_rollback_makes_the_next_start_serve_the_earlier_model() {
     assert!(ok, "{text}");
     let lines: Vec<&str> = text.lines().skip(1).collect();
     assert!(lines.len() >= 2 && lines[0].starts_with('*'), "newest first, and that one is live:\n{text}");
+    let (ok, text) = models(&server.data_dir(), &["list", "--json"]);
+    let listed: Vec<Value> = serde_json::from_str(&text).unwrap();
+    assert!(ok && listed.len() == lines.len() && listed[0]["live"] == true, "{text}");
+    assert!(listed.iter().all(|kept| kept["verdict"]["model_set"] == kept["id"]), "{text}");
     let oldest = lines.last().unwrap().split_whitespace().next().unwrap();
     let (ok, text) = models(&server.data_dir(), &["show", oldest]);
     assert!(ok && text.contains("80 users, 80 items"), "{text}");

@@ -377,7 +377,11 @@ pub struct ModelsArguments {
 #[derive(Debug, Subcommand)]
 pub enum ModelsAction {
     /// Print the models that are kept, newest first, and which one is live
-    List,
+    List {
+        /// Print an array of JSON objects instead of a table
+        #[arg(long)]
+        json: bool,
+    },
     /// Print what a model is made of and how it was judged
     Show {
         /// Id, or a beginning of it that only one model has

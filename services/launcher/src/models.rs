@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use thiserror::Error;
 use ulex_algorithms::model_set::{Manifest, ModelSet, ModelSetError};
 use ulex_domain::{TenantId, Timestamp};
@@ -85,7 +86,8 @@ pub fn run(arguments: &ModelsArguments) -> ExitCode {
 async fn act(arguments: &ModelsArguments, settings: &Settings) -> Result<String, ModelsError> {
     let shelf = Shelf::open(&arguments.data_dir, settings).await?;
     match &arguments.action {
-        ModelsAction::List => Ok(shelf.list()),
+        ModelsAction::List { json: false } => Ok(shelf.list()),
+        ModelsAction::List { json: true } => Ok(shelf.list_json()),
         ModelsAction::Show { id } => shelf.show(id).await,
         ModelsAction::Rollback { id } => shelf.roll_back(id.as_deref(), Timestamp::now()).await,
     }
@@ -166,6 +168,21 @@ impl Shelf {
             writeln!(text, "{mark:<5}{:<38}{at:<22}{metric:>10}{mib:>9.1}  {gate}", kept.id())
                 .expect("a string can grow");
         }
+        text
+    }
+
+    /// The same for programs, with all that the gate said.
+    fn list_json(&self) -> String {
+        let entry = |kept: &Kept| {
+            json!({
+                "id": kept.id(),
+                "live": self.is_live(kept),
+                "bytes": kept.object.size,
+                "verdict": kept.verdict,
+            })
+        };
+        let mut text = Value::from_iter(self.kept.iter().map(entry)).to_string();
+        text.push('\n');
         text
     }
 

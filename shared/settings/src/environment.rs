@@ -57,8 +57,21 @@ const GORSE: [(&str, &str); 50] = [
     ("GORSE_QUOTA_MAX_CATEGORIES_SIZE", "quota.max_categories_size"),
 ];
 
-/// Variables that begin like ours and are no settings.
-const NOT_SETTINGS: [&str; 2] = ["ULEX_DATA_DIR", "ULEX_LOG"];
+/// Variables that begin like ours and are no settings, but for tests and for scripts that start servers.
+const NOT_SETTINGS: [&str; 7] = [
+    "ULEX_BIN",
+    "ULEX_CONFORMANCE_DIR",
+    "ULEX_DATA_DIR",
+    "ULEX_IMAGE",
+    "ULEX_LOG",
+    "ULEX_TOOLS_DIR",
+    "ULEX_VERSION",
+];
+const NOT_SETTINGS_BEGIN: [&str; 3] = ["ULEX_LOCAL_", "ULEX_SERVERS_", "ULEX_TEST_"];
+
+fn is_no_setting(variable: &str) -> bool {
+    NOT_SETTINGS.contains(&variable) || NOT_SETTINGS_BEGIN.iter().any(|begin| variable.starts_with(begin))
+}
 
 /// One variable that sets a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +107,7 @@ pub fn read(variables: impl IntoIterator<Item = (String, String)>, keys: &[&str]
         if variable.starts_with("ULEX_") {
             match keys.iter().find(|key| variable_of(key) == variable) {
                 Some(key) => ours.push(Setting { variable, key: String::from(*key), value }),
-                None if NOT_SETTINGS.contains(&variable.as_str()) => {}
+                None if is_no_setting(&variable) => {}
                 None => environment.unknown.push(variable),
             }
         } else if let Some((_, key)) = GORSE.iter().find(|(name, _)| *name == variable) {
@@ -121,6 +134,7 @@ mod tests {
             pair("ULEX_SERVER_API_KEY", ""),
             pair("ULEX_LOG", "debug"),
             pair("ULEX_DATA_DIR", "data"),
+            pair("ULEX_LOCAL_DIR", "/tmp/cluster"),
             pair("ULEX_MASTER_PROT", "3"),
             pair("HOME", "/root"),
         ];

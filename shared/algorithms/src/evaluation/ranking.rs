@@ -68,7 +68,10 @@ impl AtCutoff {
     #[must_use]
     pub fn mean(&self) -> RankingMeasures {
         let count = self.per_user.len().max(1) as f64;
-        let mean = |value: fn(&RankingMeasures) -> f64| self.per_user.iter().map(value).sum::<f64>() / count;
+        // From +0: the sum of nothing is -0.
+        let sum =
+            |value: fn(&RankingMeasures) -> f64| self.per_user.iter().map(value).fold(0.0, |a, b| a + b);
+        let mean = |value| sum(value) / count;
         RankingMeasures {
             ndcg: mean(|user| user.ndcg),
             recall: mean(|user| user.recall),

@@ -1,9 +1,10 @@
 //! PostgreSQL: the store of a cluster.
 //!
 //! Any number of processes share the tables. Each has one task that writes (`postgres/writer.rs`), which commits what waits
-//! together and takes turns with those of other processes (with a second connection that helps with large groups), and a pool of connections for reads, which wait for nobody.
-//! All connections are driven by the runtime that opened the store. A commit is on the server's disk before it is
-//! answered. A server that is away makes calls fail with `Unavailable`; the store works again when the server does.
+//! together and takes turns with those of other processes, and a pool of connections for reads, which wait for nobody. The
+//! writer has a connection of its own, and a second one that helps with large groups. All connections are driven by the
+//! runtime that opened the store. A commit is on the server's disk before it is answered. A server that is away makes
+//! calls fail with `Unavailable`; the store works again when the server does.
 //!
 //! Texts may hold everything but NUL, which PostgreSQL cannot keep: a call with a NUL in an id, a type or a comment is
 //! refused. The key of a feedback row has about 2,600 bytes at most, after compression.
