@@ -6,7 +6,7 @@ use futures_util::SinkExt as _;
 use smol_str::SmolStr;
 use tokio::try_join;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::{Client, Row, Statement};
 use ulex_domain::{Change, Event, Feedback, Item, ItemId, Timestamp, User, UserId};
 
 use super::aside::{Aside, WORTHWHILE, stored_feedback};
@@ -25,6 +25,9 @@ const COPY_FROM: usize = 100;
 type Fallible<T> = Result<T, PostgresError>;
 
 /// A connection in the middle of a transaction.
+///
+/// What is asked for does not depend on what was asked before, mostly, so a small group takes three round trips: begin and
+/// look up everything, write everything, commit.
 pub(super) struct Transaction<'session> {
     client: &'session Client,
     statements: &'session Statements,
@@ -32,172 +35,226 @@ pub(super) struct Transaction<'session> {
     search: SearchText,
     /// Sees what this transaction sees, until that has changed something.
     aside: Option<&'session mut Aside>,
+}
+
+/// What the server says when a transaction begins.
+struct Begun {
     /// How PostgreSQL calls it, for asking later whether it was committed.
-    pub id: String,
+    id: String,
+    search: SearchText,
+    last_writer: Option<String>,
+}
+
+/// Ids and positions that are new.
+#[derive(Default)]
+struct Ledger<'event> {
+    ids: Vec<&'event str>,
+    logs: Vec<&'event str>,
+    sequences: Vec<i64>,
+}
+
+/// Rows that were looked up for a run of events.
+struct Found<'keys, 'event> {
+    known_users: Vec<&'event UserId>,
+    known_items: Vec<&'event ItemId>,
+    users: Vec<Row>,
+    whole_users: Vec<Row>,
+    items: Vec<Row>,
+    whole_items: Vec<Row>,
+    feedback: Vec<(&'keys [Key<'event>], Vec<Row>)>,
 }
 
 impl<'session> Transaction<'session> {
-    /// Begins one and waits until no other writer has one.
+    /// Begins a transaction, waits until no other writer has one, and applies submissions in their order. Whether that
+    /// stays is decided by the commit. Returns how PostgreSQL calls the transaction, too.
     ///
     /// What is known holds if `writer` was the last one that wrote. If the transaction does not end well, whoever began
     /// it has to forget it.
-    pub async fn begin(
-        client: &'session Client,
-        statements: &'session Statements,
+    pub async fn run(
+        (client, statements): (&'session Client, &'session Statements),
         known: &'session mut Known,
         aside: &'session mut Aside,
         writer: &str,
-    ) -> Fallible<Self> {
+        submissions: &[&Submission],
+    ) -> Fallible<(String, Vec<Outcome>)> {
+        let search = SearchText::of_columns::<&str>(&[]);
+        let leading: Vec<_> = submissions.iter().map_while(|one| put_of(&one.event)).collect();
+        let wanted = Wanted::by(&leading);
+        // Another connection may look up a part of many, but not before this one has the lock.
+        let at_once = !aside.is_open() || wanted.feedback.len() < WORTHWHILE;
+        let mut transaction = Self { client, statements, known, search, aside: Some(aside) };
+        let (begun, (known_ids, positions), found) = try_join!(
+            // Sent in this order, without waiting for answers.
+            biased;
+            transaction.begin(),
+            transaction.entered(submissions),
+            async { if at_once { transaction.look_up(&wanted, None).await.map(Some) } else { Ok(None) } },
+        )?;
+        transaction.search = begun.search;
+        let mut found = found;
+        if begun.last_writer.as_deref() != Some(writer) {
+            // What was found was asked for by what is not known any more.
+            found = None;
+            *transaction.known = Known::default();
+            client.execute(&statements.put_meta, &[&"last_writer", &writer]).await?;
+        }
+        let (fresh, ledger) = news(submissions, &known_ids, &positions)?;
+        let outcomes =
+            transaction.apply(submissions, &fresh, ledger, (leading.len(), &wanted, found)).await?;
+        Ok((begun.id, outcomes))
+    }
+
+    async fn begin(&self) -> Fallible<Begun> {
         let columns: [&(dyn ToSql + Sync); 1] = [&"search_columns"];
         let last: [&(dyn ToSql + Sync); 1] = [&"last_writer"];
         let (_began, _locked, id, columns, last) = try_join!(
-            // Sent in this order, without waiting for answers.
             biased;
-            client.batch_execute("BEGIN"),
-            client.query_one(&statements.lock, &[]),
-            client.query_one(&statements.transaction_id, &[]),
-            client.query_opt(&statements.meta, &columns),
-            client.query_opt(&statements.meta, &last),
+            self.client.batch_execute("BEGIN"),
+            self.client.query_one(&self.statements.lock, &[]),
+            self.client.query_one(&self.statements.transaction_id, &[]),
+            self.client.query_opt(&self.statements.meta, &columns),
+            self.client.query_opt(&self.statements.meta, &last),
         )?;
-        let columns: String = columns.map(|row| row.get(0)).unwrap_or_default();
+        let columns: String = columns.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
         let search = SearchText::of_columns(&columns.split(' ').collect::<Vec<_>>());
-        if last.is_none_or(|last| last.get::<_, &str>(0) != writer) {
-            *known = Known::default();
-            client.execute(&statements.put_meta, &[&"last_writer", &writer]).await?;
-        }
-        Ok(Self { client, statements, known, search, aside: Some(aside), id: id.get(0) })
+        Ok(Begun { id: id.try_get(0)?, search, last_writer: last.map(|row| row.try_get(0)).transpose()? })
     }
 
-    /// Applies submissions in their order. Whether they stay is decided by the commit.
-    pub async fn apply(&mut self, submissions: &[&Submission], now: Timestamp) -> Fallible<Vec<Outcome>> {
-        let fresh = self.settle(submissions, now).await?;
-        let mut outcomes = vec![Outcome { duplicate: true, ..Outcome::default() }; submissions.len()];
-        let fresh: Vec<_> = (0..submissions.len()).filter(|place| fresh[*place]).collect();
-        let is_deletion = |place: &usize| deletes(&submissions[*place].event);
-        // Runs of events that are applied together, and each deletion alone.
-        for run in fresh.chunk_by(|one, other| !is_deletion(one) && !is_deletion(other)) {
-            if is_deletion(&run[0]) {
-                outcomes[run[0]] = self.delete(&submissions[run[0]].event).await?;
-                continue;
-            }
-            let events: Vec<_> = run.iter().map(|place| &submissions[*place].event).collect();
-            let changes = self.put(&events).await?;
-            for (place, changes) in run.iter().zip(changes) {
-                outcomes[*place] = Outcome { duplicate: false, rows_deleted: 0, changes };
-            }
-        }
-        Ok(outcomes)
-    }
-
-    /// Enters ids and positions; says which submissions are new.
-    async fn settle(&self, submissions: &[&Submission], now: Timestamp) -> Fallible<Vec<bool>> {
+    /// Those of the ids that are entered already, and how far each log was applied.
+    async fn entered(&self, submissions: &[&Submission]) -> Fallible<(Vec<Row>, Vec<Row>)> {
         let ids = submissions.iter().filter_map(|submission| submission.event_id.as_ref());
         let ids: BTreeSet<&str> = ids.map(ulex_domain::EventId::as_str).collect();
         let logs = submissions.iter().filter_map(|submission| submission.position.as_ref());
         let logs: BTreeSet<&str> = logs.map(|position| position.log.as_str()).collect();
-        let (known, applied) = try_join!(
-            self.ask(&self.statements.known_events, ids.iter().copied().collect()),
-            self.ask(&self.statements.positions, logs.iter().copied().collect()),
-        )?;
-        let mut known: HashSet<&str> = known.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-        let mut positions = BTreeMap::new();
-        for row in &applied {
-            let (log, sequence): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
-            positions.insert(log, sequence.unsigned_abs());
-        }
-        let mut moved = BTreeMap::new();
-        let mut entered = Vec::new();
-        let mut fresh = Vec::with_capacity(submissions.len());
-        for submission in submissions {
-            // The position first: an entry of a log is settled whether or not its event was known.
-            let is_ahead = submission
-                .position
-                .as_ref()
-                .is_none_or(|at| positions.get(at.log.as_str()).is_none_or(|applied| at.sequence > *applied));
-            if let Some(position) = submission.position.as_ref().filter(|_position| is_ahead) {
-                positions.insert(position.log.as_str(), position.sequence);
-                moved.insert(position.log.as_str(), position.sequence.cast_signed());
+        try_join!(
+            biased;
+            self.ask(&self.statements.known_events, ids.into_iter().collect()),
+            self.ask(&self.statements.positions, logs.into_iter().collect()),
+        )
+    }
+
+    /// Applies what is fresh. The first `leading` submissions are no deletions, and this is what they want, and perhaps
+    /// what was found of it.
+    async fn apply<'event>(
+        &mut self,
+        submissions: &[&'event Submission],
+        fresh: &[usize],
+        ledger: Ledger<'event>,
+        (leading, wanted, found): (usize, &Wanted<'event>, Option<Found<'_, 'event>>),
+    ) -> Fallible<Vec<Outcome>> {
+        let mut outcomes = vec![Outcome { duplicate: true, ..Outcome::default() }; submissions.len()];
+        let (mut ledger, mut found) = (Some(ledger), Some(found));
+        // Runs of events that are applied together, and each deletion alone.
+        let is_put = |place: &usize| put_of(&submissions[*place].event).is_some();
+        for run in fresh.chunk_by(|one, other| is_put(one) && is_put(other)) {
+            let events: Vec<_> = run.iter().filter_map(|place| put_of(&submissions[*place].event)).collect();
+            if events.is_empty() {
+                self.enter(ledger.take()).await?;
+                // What was found is outdated by what is deleted now.
+                found = None;
+                outcomes[run[0]] = self.delete(&submissions[run[0]].event).await?;
+                continue;
             }
-            let id = submission.event_id.as_ref().filter(|_id| is_ahead);
-            let is_unknown = id.is_none_or(|id| known.insert(id.as_str()));
-            entered.extend(id.filter(|_id| is_unknown).map(ulex_domain::EventId::as_str));
-            fresh.push(is_ahead && is_unknown);
+            // Events that are no news among the first ones make no difference to what is wanted: it is more, not other.
+            let is_wanted = run.last().is_some_and(|last| *last < leading);
+            let mut set = match found.take().filter(|_found| is_wanted) {
+                Some(Some(found)) => self.take_in(wanted, found)?,
+                Some(None) => self.load(wanted).await?,
+                None => self.load(&Wanted::by(&events)).await?,
+            };
+            let changes: Vec<_> = events.iter().map(|event| set.apply(event)).collect();
+            Box::pin(self.write(&set.into_writes(), ledger.take())).await?;
+            for (place, changes) in run.iter().zip(changes) {
+                outcomes[*place] = Outcome { duplicate: false, rows_deleted: 0, changes };
+            }
         }
-        let (logs, sequences): (Vec<_>, Vec<_>) = moved.into_iter().unzip();
+        self.enter(ledger).await?;
+        Ok(outcomes)
+    }
+
+    /// Enters ids and positions.
+    async fn enter(&self, ledger: Option<Ledger<'_>>) -> Fallible<()> {
+        let Some(Ledger { ids, logs, sequences }) = ledger else { return Ok(()) };
         let (put_events, put_positions) = (&self.statements.put_events, &self.statements.put_positions);
-        let now = now.as_nanos();
-        let events: [&(dyn ToSql + Sync); 2] = [&entered, &now];
+        let now = Timestamp::now().as_nanos();
+        let events: [&(dyn ToSql + Sync); 2] = [&ids, &now];
         let positions: [&(dyn ToSql + Sync); 2] = [&logs, &sequences];
         try_join!(
-            maybe(!entered.is_empty(), self.client.execute(put_events, &events)),
+            maybe(!ids.is_empty(), self.client.execute(put_events, &events)),
             maybe(!logs.is_empty(), self.client.execute(put_positions, &positions)),
         )?;
-        Ok(fresh)
+        Ok(())
     }
 
     /// Rows that belong to any of the keys; nothing is asked for none.
-    async fn ask(&self, statement: &Statement, keys: Vec<&str>) -> Fallible<Vec<tokio_postgres::Row>> {
+    async fn ask(&self, statement: &Statement, keys: Vec<&str>) -> Fallible<Vec<Row>> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
         Ok(self.client.query(statement, &[&keys]).await?)
     }
 
-    /// Applies a run of events that are no deletions.
-    async fn put(&mut self, events: &[&Event]) -> Fallible<Vec<Vec<Change>>> {
-        let wanted = Wanted::by(events);
-        let mut set = self.load(&wanted).await?;
-        let changes = events.iter().map(|event| set.apply(event)).collect();
-        let writes = set.into_writes();
-        self.write(&writes).await?;
-        writes.users.iter().for_each(|user| self.known.users.insert(&user.user_id));
-        writes.items.iter().for_each(|item| self.known.items.insert(&item.item_id));
-        Ok(changes)
+    /// What a run of events that are no deletions is applied to.
+    async fn load<'event>(&mut self, wanted: &Wanted<'event>) -> Fallible<WorkingSet<'event>> {
+        let aside = self.aside.take();
+        let found = self.look_up(wanted, aside).await?;
+        self.take_in(wanted, found)
     }
 
-    async fn load<'event>(&mut self, wanted: &Wanted<'event>) -> Fallible<WorkingSet<'event>> {
-        let mut set = WorkingSet::default();
-        // Once: what comes next is a change.
-        let aside = self.aside.take();
-        let (known, strange) =
+    async fn look_up<'keys, 'event>(
+        &self,
+        wanted: &'keys Wanted<'event>,
+        aside: Option<&mut Aside>,
+    ) -> Fallible<Found<'keys, 'event>> {
+        let (known_users, strange) =
             wanted.users.iter().copied().partition::<Vec<_>, _>(|id| self.known.users.contains(id));
-        known.into_iter().for_each(|id| set.know_user(id));
         let user_ids = |ids: Vec<&'event UserId>| ids.into_iter().map(UserId::as_str).collect();
         let (strange_users, whole_users) =
             (user_ids(strange), user_ids(wanted.whole_users.iter().copied().collect()));
-        let (known, strange) =
+        let (known_items, strange) =
             wanted.items.iter().copied().partition::<Vec<_>, _>(|id| self.known.items.contains(id));
-        known.into_iter().for_each(|id| set.know_item(id));
         let item_ids = |ids: Vec<&'event ItemId>| ids.into_iter().map(ItemId::as_str).collect();
         let (strange_items, whole_items) =
             (item_ids(strange), item_ids(wanted.whole_items.iter().copied().collect()));
-        let (known_users, whole_users, known_items, whole_items, stored) = try_join!(
+        let (users, whole_users, items, whole_items, feedback) = try_join!(
+            biased;
             self.ask(&self.statements.known_users, strange_users),
             self.ask(&self.statements.whole_users, whole_users),
             self.ask(&self.statements.known_items, strange_items),
             self.ask(&self.statements.whole_items, whole_items),
             self.stored(&wanted.feedback, aside),
         )?;
-        for row in &known_users {
+        Ok(Found { known_users, known_items, users, whole_users, items, whole_items, feedback })
+    }
+
+    fn take_in<'event>(
+        &mut self,
+        wanted: &Wanted<'event>,
+        found: Found<'_, 'event>,
+    ) -> Fallible<WorkingSet<'event>> {
+        let mut set = WorkingSet::default();
+        found.known_users.into_iter().for_each(|id| set.know_user(id));
+        found.known_items.into_iter().for_each(|id| set.know_item(id));
+        for row in &found.users {
             let id = UserId::new(row.try_get::<_, &str>(0)?);
             self.known.users.insert(&id);
             wanted.users.get(&id).into_iter().for_each(|id| set.know_user(id));
         }
-        for row in &known_items {
+        for row in &found.items {
             let id = ItemId::new(row.try_get::<_, &str>(0)?);
             self.known.items.insert(&id);
             wanted.items.get(&id).into_iter().for_each(|id| set.know_item(id));
         }
-        for row in &whole_users {
+        for row in &found.whole_users {
             let user = decode::user(row)?;
             wanted.whole_users.get(&user.user_id).into_iter().for_each(|id| set.load_user(id, user.clone()));
         }
-        for row in &whole_items {
+        for row in &found.whole_items {
             let item = decode::item(row)?;
             wanted.whole_items.get(&item.item_id).into_iter().for_each(|id| set.load_item(id, item.clone()));
         }
-        for (keys, rows) in stored {
-            for row in &rows {
+        for (keys, rows) in &found.feedback {
+            for row in rows {
                 let place = usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX);
                 let stored = Stored {
                     value: row.try_get(1)?,
@@ -215,7 +272,7 @@ impl<'session> Transaction<'session> {
         &self,
         keys: &'keys [Key<'event>],
         aside: Option<&mut Aside>,
-    ) -> Fallible<Vec<(&'keys [Key<'event>], Vec<tokio_postgres::Row>)>> {
+    ) -> Fallible<Vec<(&'keys [Key<'event>], Vec<Row>)>> {
         let ask = |keys| stored_feedback(self.client, &self.statements.stored_feedback, keys);
         let Some(aside) = aside.filter(|aside| aside.is_open() && keys.len() >= WORTHWHILE) else {
             return Ok(vec![(keys, ask(keys).await?)]);
@@ -229,24 +286,31 @@ impl<'session> Transaction<'session> {
         Ok(vec![(front, theirs), (back, ours?)])
     }
 
-    async fn write(&mut self, writes: &Writes) -> Fallible<()> {
+    async fn write(&mut self, writes: &Writes, ledger: Option<Ledger<'_>>) -> Fallible<()> {
+        self.aside = None;
         let types: BTreeSet<_> = writes.new_feedback.iter().map(|row| &row.feedback_type).collect();
         let types: Vec<_> = types.into_iter().filter(|name| !self.known.types.contains(name)).collect();
+        let (few, many) = match writes.new_feedback.as_slice() {
+            few if few.len() < COPY_FROM => (few, [].as_slice()),
+            many => ([].as_slice(), many),
+        };
+        let (insert, update) = (&self.statements.insert_feedback, &self.statements.update_feedback);
         try_join!(
+            biased;
+            self.enter(ledger),
             maybe(!writes.users.is_empty(), self.put_users(&writes.users)),
             maybe(!writes.items.is_empty(), self.put_items(&writes.items)),
             maybe(!types.is_empty(), self.put_types(&types)),
-            maybe(
-                !writes.old_feedback.is_empty(),
-                self.write_rows(&self.statements.update_feedback, &writes.old_feedback)
-            ),
+            maybe(!writes.old_feedback.is_empty(), self.write_rows(update, &writes.old_feedback)),
+            maybe(!few.is_empty(), self.write_rows(insert, few)),
         )?;
-        types.into_iter().for_each(|name| self.known.types.insert(name));
-        match writes.new_feedback.as_slice() {
-            [] => Ok(()),
-            few if few.len() < COPY_FROM => self.write_rows(&self.statements.insert_feedback, few).await,
-            many => self.copy(many).await,
+        if !many.is_empty() {
+            self.copy(many).await?;
         }
+        types.into_iter().for_each(|name| self.known.types.insert(name));
+        writes.users.iter().for_each(|user| self.known.users.insert(&user.user_id));
+        writes.items.iter().for_each(|item| self.known.items.insert(&item.item_id));
+        Ok(())
     }
 
     async fn put_users(&self, users: &[User]) -> Fallible<()> {
@@ -348,15 +412,51 @@ impl<'session> Transaction<'session> {
     }
 }
 
-fn deletes(event: &Event) -> bool {
+/// Says which submissions are new, by their places, and what is to be entered.
+fn news<'event>(
+    submissions: &[&'event Submission],
+    known_ids: &[Row],
+    applied: &[Row],
+) -> Fallible<(Vec<usize>, Ledger<'event>)> {
+    let mut known: HashSet<&str> = known_ids.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let mut positions = BTreeMap::new();
+    for row in applied {
+        let (log, sequence): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
+        positions.insert(log, sequence.unsigned_abs());
+    }
+    let mut moved = BTreeMap::new();
+    let (mut fresh, mut ledger) = (Vec::with_capacity(submissions.len()), Ledger::default());
+    for (place, submission) in submissions.iter().enumerate() {
+        // The position first: an entry of a log is settled whether or not its event was known.
+        let is_ahead = submission
+            .position
+            .as_ref()
+            .is_none_or(|at| positions.get(at.log.as_str()).is_none_or(|applied| at.sequence > *applied));
+        if let Some(position) = submission.position.as_ref().filter(|_position| is_ahead) {
+            positions.insert(position.log.as_str(), position.sequence);
+            moved.insert(position.log.as_str(), position.sequence.cast_signed());
+        }
+        let id = submission.event_id.as_ref().filter(|_id| is_ahead);
+        let is_unknown = id.is_none_or(|id| known.insert(id.as_str()));
+        ledger.ids.extend(id.filter(|_id| is_unknown).map(ulex_domain::EventId::as_str));
+        if is_ahead && is_unknown {
+            fresh.push(place);
+        }
+    }
+    (ledger.logs, ledger.sequences) = moved.into_iter().unzip();
+    Ok((fresh, ledger))
+}
+
+/// An event that puts something there or changes it; `None` for one that deletes.
+fn put_of(event: &Event) -> Option<&Event> {
     match event {
-        Event::DeleteUser { .. } | Event::DeleteItem { .. } | Event::DeleteFeedback { .. } => true,
+        Event::DeleteUser { .. } | Event::DeleteItem { .. } | Event::DeleteFeedback { .. } => None,
         Event::PutUsers { .. }
         | Event::PatchUser { .. }
         | Event::PutItems { .. }
         | Event::PatchItem { .. }
         | Event::SetCategory { .. }
-        | Event::PutFeedback { .. } => false,
+        | Event::PutFeedback { .. } => Some(event),
     }
 }
 

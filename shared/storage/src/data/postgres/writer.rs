@@ -249,12 +249,12 @@ impl Session {
         aside: &mut Aside,
         writer: &str,
     ) -> Result<(String, Vec<Vec<Outcome>>), PostgresError> {
-        let mut transaction =
-            Transaction::begin(&self.client, &self.statements, known, aside, writer).await?;
         let submissions: Vec<_> = calls.iter().flat_map(|call| call.iter()).collect();
-        let mut outcomes = transaction.apply(&submissions, Timestamp::now()).await?.into_iter();
+        let on = (&self.client, &self.statements);
+        let (id, outcomes) = Transaction::run(on, known, aside, writer, &submissions).await?;
+        let mut outcomes = outcomes.into_iter();
         let outcomes = calls.iter().map(|call| outcomes.by_ref().take(call.len()).collect()).collect();
-        Ok((transaction.id, outcomes))
+        Ok((id, outcomes))
     }
 
     /// Ends a transaction that failed; says whether the connection can be used on.
