@@ -8,37 +8,44 @@ use ulex_domain::Feedback;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// Sent at once.
-const CHUNK: usize = 1 << 18;
+const ROWS_A_PIECE: usize = 1_024;
+/// Bytes of a row, about.
+const ROW: usize = 128;
 
-/// The columns of a feedback row, in the order in which [`encode`] writes them.
+/// The columns of a feedback row, in the order in which [`pieces`] writes them.
 pub(super) const FEEDBACK_COLUMNS: &str =
     "value, time, updated, feedback_type, user_id, item_id, labels, comment";
 
-/// Rows as `COPY "feedback" (...) FROM STDIN (FORMAT binary)` wants them, in pieces.
-pub(super) fn encode(rows: &[Feedback]) -> Result<Vec<Bytes>, PostgresError> {
-    let mut pieces = Vec::new();
-    let mut bytes = BytesMut::with_capacity(CHUNK + 4096);
-    bytes.put_slice(SIGNATURE);
-    bytes.put_u32(0);
-    bytes.put_u32(0);
-    for row in rows {
-        bytes.put_i16(8);
-        put_field(&mut bytes, &row.value.to_be_bytes())?;
-        put_field(&mut bytes, &row.timestamp.as_nanos().to_be_bytes())?;
-        put_field(&mut bytes, &row.updated.as_nanos().to_be_bytes())?;
-        put_field(&mut bytes, row.feedback_type.as_bytes())?;
-        put_field(&mut bytes, row.user_id.as_str().as_bytes())?;
-        put_field(&mut bytes, row.item_id.as_str().as_bytes())?;
-        put_text(&mut bytes, json_text(&row.labels).as_deref())?;
-        put_text(&mut bytes, filled(&row.comment))?;
-        if bytes.len() >= CHUNK {
-            pieces.push(bytes.split().freeze());
-            bytes.reserve(CHUNK + 4096);
+/// Rows as `COPY "feedback" (...) FROM STDIN (FORMAT binary)` wants them, piece by piece; there must be some.
+pub(super) fn pieces(rows: &[Feedback]) -> impl Iterator<Item = Result<Bytes, PostgresError>> {
+    let pieces = rows.len().div_ceil(ROWS_A_PIECE);
+    rows.chunks(ROWS_A_PIECE).enumerate().map(move |(number, rows)| {
+        let mut bytes = BytesMut::with_capacity(SIGNATURE.len() + 10 + ROW * rows.len());
+        if number == 0 {
+            bytes.put_slice(SIGNATURE);
+            bytes.put_u32(0);
+            bytes.put_u32(0);
         }
-    }
-    bytes.put_i16(-1);
-    pieces.push(bytes.freeze());
-    Ok(pieces)
+        for row in rows {
+            put_row(&mut bytes, row)?;
+        }
+        if number + 1 == pieces {
+            bytes.put_i16(-1);
+        }
+        Ok(bytes.freeze())
+    })
+}
+
+fn put_row(bytes: &mut BytesMut, row: &Feedback) -> Result<(), PostgresError> {
+    bytes.put_i16(8);
+    put_field(bytes, &row.value.to_be_bytes())?;
+    put_field(bytes, &row.timestamp.as_nanos().to_be_bytes())?;
+    put_field(bytes, &row.updated.as_nanos().to_be_bytes())?;
+    put_field(bytes, row.feedback_type.as_bytes())?;
+    put_field(bytes, row.user_id.as_str().as_bytes())?;
+    put_field(bytes, row.item_id.as_str().as_bytes())?;
+    put_text(bytes, json_text(&row.labels).as_deref())?;
+    put_text(bytes, filled(&row.comment))
 }
 
 fn put_text(bytes: &mut BytesMut, text: Option<&str>) -> Result<(), PostgresError> {

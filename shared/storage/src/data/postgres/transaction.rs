@@ -54,14 +54,15 @@ struct Ledger<'event> {
 }
 
 /// Rows that were looked up for a run of events.
-struct Found<'keys, 'event> {
+struct Found<'event> {
     known_users: Vec<&'event UserId>,
     known_items: Vec<&'event ItemId>,
     users: Vec<Row>,
     whole_users: Vec<Row>,
     items: Vec<Row>,
     whole_items: Vec<Row>,
-    feedback: Vec<(&'keys [Key<'event>], Vec<Row>)>,
+    /// Each with the place of the first key that was asked for.
+    feedback: Vec<(usize, Vec<Row>)>,
 }
 
 impl<'session> Transaction<'session> {
@@ -140,7 +141,7 @@ impl<'session> Transaction<'session> {
         submissions: &[&'event Submission],
         fresh: &[usize],
         ledger: Ledger<'event>,
-        (leading, wanted, found): (usize, &Wanted<'event>, Option<Found<'_, 'event>>),
+        (leading, wanted, found): (usize, &Wanted<'event>, Option<Found<'event>>),
     ) -> Fallible<Vec<Outcome>> {
         let mut outcomes = vec![Outcome { duplicate: true, ..Outcome::default() }; submissions.len()];
         let (mut ledger, mut found) = (Some(ledger), Some(found));
@@ -201,11 +202,11 @@ impl<'session> Transaction<'session> {
         self.take_in(wanted, found)
     }
 
-    async fn look_up<'keys, 'event>(
+    async fn look_up<'event>(
         &self,
-        wanted: &'keys Wanted<'event>,
+        wanted: &Wanted<'event>,
         aside: Option<&mut Aside>,
-    ) -> Fallible<Found<'keys, 'event>> {
+    ) -> Fallible<Found<'event>> {
         let (known_users, strange) =
             wanted.users.iter().copied().partition::<Vec<_>, _>(|id| self.known.users.contains(id));
         let user_ids = |ids: Vec<&'event UserId>| ids.into_iter().map(UserId::as_str).collect();
@@ -230,9 +231,9 @@ impl<'session> Transaction<'session> {
     fn take_in<'event>(
         &mut self,
         wanted: &Wanted<'event>,
-        found: Found<'_, 'event>,
+        found: Found<'event>,
     ) -> Fallible<WorkingSet<'event>> {
-        let mut set = WorkingSet::default();
+        let mut set = WorkingSet::of(wanted);
         found.known_users.into_iter().for_each(|id| set.know_user(id));
         found.known_items.into_iter().for_each(|id| set.know_item(id));
         for row in &found.users {
@@ -253,29 +254,29 @@ impl<'session> Transaction<'session> {
             let item = decode::item(row)?;
             wanted.whole_items.get(&item.item_id).into_iter().for_each(|id| set.load_item(id, item.clone()));
         }
-        for (keys, rows) in &found.feedback {
+        for (first, rows) in &found.feedback {
             for row in rows {
-                let place = usize::try_from(row.try_get::<_, i64>(0)? - 1).unwrap_or(usize::MAX);
+                let place = usize::try_from(row.try_get::<_, i64>(0)? - 1);
+                let place =
+                    place.ok().map(|place| first + place).filter(|place| *place < wanted.feedback.len());
+                let place =
+                    place.ok_or(PostgresError::Protocol("a row has a place that was not asked for"))?;
                 let stored = Stored {
                     value: row.try_get(1)?,
                     timestamp: Timestamp::from_nanos(row.try_get(2)?),
                     updated: Timestamp::from_nanos(row.try_get(3)?),
                 };
-                keys.get(place).into_iter().for_each(|key| set.load_feedback(*key, stored));
+                set.load_feedback(place, stored);
             }
         }
         Ok(set)
     }
 
     /// What is stored under the keys, half of it looked up by another connection if there is one and that is worth it.
-    async fn stored<'keys, 'event>(
-        &self,
-        keys: &'keys [Key<'event>],
-        aside: Option<&mut Aside>,
-    ) -> Fallible<Vec<(&'keys [Key<'event>], Vec<Row>)>> {
+    async fn stored(&self, keys: &[Key<'_>], aside: Option<&mut Aside>) -> Fallible<Vec<(usize, Vec<Row>)>> {
         let ask = |keys| stored_feedback(self.client, &self.statements.stored_feedback, keys);
         let Some(aside) = aside.filter(|aside| aside.is_open() && keys.len() >= WORTHWHILE) else {
-            return Ok(vec![(keys, ask(keys).await?)]);
+            return Ok(vec![(0, ask(keys).await?)]);
         };
         let (front, back) = keys.split_at(keys.len() / 2);
         let (theirs, ours) = tokio::join!(aside.stored(front), ask(back));
@@ -283,7 +284,7 @@ impl<'session> Transaction<'session> {
             Some(rows) => rows,
             None => ask(front).await?,
         };
-        Ok(vec![(front, theirs), (back, ours?)])
+        Ok(vec![(0, theirs), (front.len(), ours?)])
     }
 
     async fn write(&mut self, writes: &Writes, ledger: Option<Ledger<'_>>) -> Fallible<()> {
@@ -357,8 +358,9 @@ impl<'session> Transaction<'session> {
 
     async fn copy(&self, rows: &[Feedback]) -> Fallible<()> {
         let mut sink = Box::pin(self.client.copy_in(&self.statements.copy_feedback).await?);
-        for piece in copy::encode(rows)? {
-            sink.feed(piece).await?;
+        // The server works on a piece while the next one is made.
+        for piece in copy::pieces(rows) {
+            sink.send(piece?).await?;
         }
         sink.as_mut().finish().await?;
         Ok(())

@@ -81,14 +81,27 @@ enum Entity<T> {
     Changed { now: T, turn: usize },
 }
 
-/// The rows that a run of events touches.
+/// A row of feedback.
 #[derive(Default)]
+struct Row {
+    /// What the table has.
+    stored: Option<Stored>,
+    /// What has to be written.
+    now: Option<Feedback>,
+    /// The last event that touched it.
+    event: usize,
+}
+
+/// The rows that a run of events touches.
 pub(super) struct WorkingSet<'event> {
     users: HashMap<&'event UserId, Entity<User>>,
     items: HashMap<&'event ItemId, Entity<Item>>,
-    stored: HashMap<Key<'event>, Stored>,
-    feedback: HashMap<Key<'event>, Feedback>,
+    /// Where a row of feedback is.
+    places: HashMap<Key<'event>, usize>,
+    /// In the order of the key.
+    feedback: Vec<Row>,
     turns: usize,
+    events: usize,
 }
 
 /// What has to be written: each row once.
@@ -104,6 +117,13 @@ pub(super) struct Writes {
 }
 
 impl<'event> WorkingSet<'event> {
+    /// For what is wanted; nothing of it is known yet.
+    pub fn of(wanted: &Wanted<'event>) -> Self {
+        let places: HashMap<_, _> = wanted.feedback.iter().copied().zip(0..).collect();
+        let feedback = std::iter::repeat_with(Row::default).take(wanted.feedback.len()).collect();
+        Self { users: HashMap::new(), items: HashMap::new(), places, feedback, turns: 0, events: 0 }
+    }
+
     /// Learns that a user exists.
     pub fn know_user(&mut self, id: &'event UserId) {
         self.users.insert(id, Entity::Known);
@@ -124,9 +144,9 @@ impl<'event> WorkingSet<'event> {
         self.items.insert(id, Entity::Unchanged(item));
     }
 
-    /// Learns what is stored of a row.
-    pub fn load_feedback(&mut self, key: Key<'event>, stored: Stored) {
-        self.stored.insert(key, stored);
+    /// Learns what is stored of a row, by the place of its key among those that are wanted.
+    pub fn load_feedback(&mut self, place: usize, stored: Stored) {
+        self.feedback[place].stored = Some(stored);
     }
 
     /// Applies an event that is no deletion, and says what it changed.
@@ -194,7 +214,7 @@ impl<'event> WorkingSet<'event> {
         insert_items: bool,
     ) -> Vec<Change> {
         let (mut user_ids, mut items, mut pairs) = (Vec::new(), Vec::new(), Vec::with_capacity(rows.len()));
-        let mut seen = HashSet::with_capacity(rows.len());
+        self.events += 1;
         for row in rows {
             if insert_users && !self.users.contains_key(&row.user_id) {
                 let (now, turn) = (bare_user(row.user_id.clone()), self.turn());
@@ -207,49 +227,51 @@ impl<'event> WorkingSet<'event> {
                 self.items.insert(&row.item_id, Entity::Changed { now, turn });
             }
             let known = self.users.contains_key(&row.user_id) && self.items.contains_key(&row.item_id);
-            if known && seen.insert(key_of(row)) {
+            if known && self.put_row(row, mode) {
                 pairs.push((row.user_id.clone(), row.item_id.clone()));
-                self.put_row(row, mode);
             }
         }
         feedback_changes(user_ids, items, pairs)
     }
 
-    fn put_row(&mut self, row: &'event Feedback, mode: FeedbackMode) {
+    /// Applies a row of the event at hand; `false` if the event had one of the same key before.
+    fn put_row(&mut self, row: &'event Feedback, mode: FeedbackMode) -> bool {
+        let (end, feedback) = (self.feedback.len(), &mut self.feedback);
+        let place = *self.places.entry(key_of(row)).or_insert_with(|| {
+            feedback.push(Row::default());
+            end
+        });
+        let at = &mut feedback[place];
+        if std::mem::replace(&mut at.event, self.events) == self.events {
+            return false;
+        }
         let new = Feedback { updated: row.timestamp, ..row.clone() };
-        let key = key_of(row);
-        let stored = self.stored.get(&key).filter(|_stored| mode == FeedbackMode::Accumulate);
-        let sum = match self.feedback.entry(key) {
-            Entry::Occupied(entry) if mode == FeedbackMode::Accumulate => entry.into_mut(),
-            Entry::Occupied(mut entry) => {
-                entry.insert(new);
-                return;
+        let before = match (mode, at.now.take(), at.stored) {
+            (FeedbackMode::Accumulate, Some(now), _) => Some(now),
+            (FeedbackMode::Accumulate, None, Some(Stored { value, timestamp, updated })) => {
+                Some(Feedback { value, timestamp, updated, ..row.clone() })
             }
-            Entry::Vacant(entry) => {
-                let Some(stored) = stored else {
-                    entry.insert(new);
-                    return;
-                };
-                let (value, timestamp, updated) = (stored.value, stored.timestamp, stored.updated);
-                entry.insert(Feedback { value, timestamp, updated, ..row.clone() })
-            }
+            _ => None,
         };
-        sum.accumulate(new);
-        sum.value = sum.value.clamp(f64::MIN, f64::MAX);
+        at.now = Some(match before {
+            Some(mut sum) => {
+                sum.accumulate(new);
+                sum.value = sum.value.clamp(f64::MIN, f64::MAX);
+                sum
+            }
+            None => new,
+        });
+        true
     }
 
     /// What has become of everything.
     pub fn into_writes(self) -> Writes {
-        let mut feedback: Vec<_> = self.feedback.into_iter().collect();
-        feedback.sort_unstable_by_key(|(key, _row)| *key);
-        let (old, new): (Vec<_>, Vec<_>) =
-            feedback.into_iter().partition(|(key, _row)| self.stored.contains_key(key));
-        Writes {
-            users: written(self.users),
-            items: written(self.items),
-            new_feedback: new.into_iter().map(|(_key, row)| row).collect(),
-            old_feedback: old.into_iter().map(|(_key, row)| row).collect(),
+        let (mut new_feedback, mut old_feedback) = (Vec::new(), Vec::new());
+        for row in self.feedback {
+            let writes = if row.stored.is_some() { &mut old_feedback } else { &mut new_feedback };
+            writes.extend(row.now);
         }
+        Writes { users: written(self.users), items: written(self.items), new_feedback, old_feedback }
     }
 }
 
