@@ -106,9 +106,14 @@ impl DataStore for UnsteadyStore {
         self.inner.users_feedback(ids, until).await
     }
 
-    async fn item_feedback(&self, id: &ItemId, until: Option<Timestamp>) -> Fallible<Vec<Feedback>> {
+    async fn item_feedback(
+        &self,
+        id: &ItemId,
+        until: Option<Timestamp>,
+        limit: Option<usize>,
+    ) -> Fallible<Vec<Feedback>> {
         self.steady()?;
-        self.inner.item_feedback(id, until).await
+        self.inner.item_feedback(id, until, limit).await
     }
 
     async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Fallible<Vec<Feedback>> {

@@ -188,7 +188,7 @@ async fn reads(store: &Arc<dyn DataStore>, rows: &[Feedback]) -> Result<(), Fail
     println!("user_feedback {:>39?} each of {} rows", started.elapsed() / 2_000, found / some.len());
     let (started, mut found) = (Instant::now(), 0);
     for row in &some[..200.min(some.len())] {
-        found += store.item_feedback(&row.item_id, None).await?.len();
+        found += store.item_feedback(&row.item_id, None, None).await?.len();
     }
     println!("item_feedback {:>39?} each of {} rows", started.elapsed() / 200, found / 200);
     let (started, mut listed, mut from) = (Instant::now(), 0, None);

@@ -154,11 +154,13 @@ pub trait DataStore: Send + Sync + 'static {
         until: Option<Timestamp>,
     ) -> Result<Vec<Feedback>, StorageError>;
 
-    /// All feedback of an item with `timestamp <= until` (`None`: all), by (type, user) bytes.
+    /// The feedback of an item with `timestamp <= until` (`None`: all), by (type, user) bytes; if it has more rows than
+    /// `limit`, at most so many of them, whichever are cheapest to read. Time and memory are bounded by the limit.
     async fn item_feedback(
         &self,
         id: &ItemId,
         until: Option<Timestamp>,
+        limit: Option<usize>,
     ) -> Result<Vec<Feedback>, StorageError>;
 
     /// All feedback of a pair, of whatever time, by type.

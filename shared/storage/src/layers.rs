@@ -152,8 +152,13 @@ impl<Around: Layer> DataStore for Layered<dyn DataStore, Around> {
         self.around.around(call, self.store.users_feedback(ids, until)).await
     }
 
-    async fn item_feedback(&self, id: &ItemId, until: Option<Timestamp>) -> Fallible<Vec<Feedback>> {
-        self.around.around(read("store.item_feedback", 1), self.store.item_feedback(id, until)).await
+    async fn item_feedback(
+        &self,
+        id: &ItemId,
+        until: Option<Timestamp>,
+        limit: Option<usize>,
+    ) -> Fallible<Vec<Feedback>> {
+        self.around.around(read("store.item_feedback", 1), self.store.item_feedback(id, until, limit)).await
     }
 
     async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Fallible<Vec<Feedback>> {

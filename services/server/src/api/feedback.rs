@@ -209,7 +209,7 @@ async fn of_user(call: &Call, keep: impl Fn(&Feedback) -> bool) -> Answer {
 
 async fn of_item(call: &Call, keep: impl Fn(&Feedback) -> bool) -> Answer {
     let until = Some(visible_until(call.settings().clock_error));
-    let mut rows = encode::stored(call.backend().data().item_feedback(&call.item(0), until).await)?;
+    let mut rows = encode::stored(call.backend().data().item_feedback(&call.item(0), until, None).await)?;
     rows.retain(|row| keep(row));
     Ok(json(encode::value(&rows)?))
 }

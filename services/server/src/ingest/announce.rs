@@ -103,7 +103,7 @@ pub(super) async fn again(store: &dyn DataStore, events: &[&Event]) -> Result<Ve
         changes.push(Change::UserDeleted { user_id });
     }
     for item_id in deleted_items {
-        let rows = store.item_feedback(&item_id, None).await?;
+        let rows = store.item_feedback(&item_id, None, None).await?;
         pairs.extend(rows.into_iter().map(|row| (row.user_id, row.item_id)));
         items.insert(item_id.clone());
         changes.push(Change::ItemDeleted { item_id });

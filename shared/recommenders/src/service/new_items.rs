@@ -29,7 +29,8 @@ const ROWS_A_CALL: usize = 5_000;
 /// An item's vector is solved from at most so many users, the latest; it is settled then.
 const MAX_FANS: usize = 100;
 /// An item of twice as many rows is not read again for two seconds, one of ten times as many for ten: about one that many
-/// people do something with, and nobody likes, there is little to learn and much to read.
+/// people do something with, and nobody likes, there is little to learn and much to read. No more than [`ROWS_A_CALL`] of
+/// an item are read.
 const ROWS_A_SECOND: f64 = 100.0;
 
 /// Slots of items to look at, each once, first come first served.
@@ -148,7 +149,7 @@ impl Recommender {
             return Ok(Some(settled.clone()));
         }
         let now = Timestamp::now();
-        let rows = self.inner.data.item_feedback(&id, Some(now)).await?;
+        let rows = self.inner.data.item_feedback(&id, Some(now), Some(ROWS_A_CALL)).await?;
         solver.rows_read += rows.len();
         self.inner.noted.waiting.lock().has_read(slot, rows.len(), Instant::now());
         let (said, _) = said(&rows, |row| &row.user_id, (&solver.plan.types, &solver.live.scales), now);

@@ -363,9 +363,11 @@ impl DataStore for MemoryStore {
         &self,
         id: &ItemId,
         until: Option<Timestamp>,
+        limit: Option<usize>,
     ) -> Result<Vec<Feedback>, StorageError> {
         let tables = self.tables.lock();
-        Ok(tables.item_rows(id).filter(|row| visible(row, until)).cloned().collect())
+        let rows = tables.item_rows(id).filter(|row| visible(row, until));
+        Ok(rows.take(limit.unwrap_or(usize::MAX)).cloned().collect())
     }
 
     async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>, StorageError> {

@@ -209,11 +209,12 @@ impl DataStore for PostgresStore {
         &self,
         id: &ItemId,
         until: Option<Timestamp>,
+        limit: Option<usize>,
     ) -> Result<Vec<Feedback>, StorageError> {
         if !can_exist(id.as_str()) {
             return Ok(Vec::new());
         }
-        let read = self.readers.item_feedback(id.as_str(), until).await;
+        let read = self.readers.item_feedback(id.as_str(), until, limit).await;
         read.map_err(|error| error.while_trying_to("read the feedback of an item"))
     }
 

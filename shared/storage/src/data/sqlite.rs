@@ -20,7 +20,7 @@ use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
 use self::checkpoint::Checkpoints;
 use self::error::{BACKEND, SqliteError};
 use self::listing::Page;
-use self::reader::{FEW_ROWS, Readers};
+use self::reader::{FEW_ROWS, Readers, row_limit};
 use self::scan::{Batch, Scan};
 use self::writer::Job;
 use super::search_text::SearchText;
@@ -318,17 +318,23 @@ impl DataStore for SqliteStore {
         &self,
         id: &ItemId,
         until: Option<Timestamp>,
+        limit: Option<usize>,
     ) -> Result<Vec<Feedback>, StorageError> {
+        let limit = limit.unwrap_or(usize::MAX);
+        // Each may be stored twice.
+        let stored = row_limit(limit.saturating_mul(2));
         let few = self.readers.now(|reader| reader.item_feedback(id, until, FEW_ROWS)).await;
         let read = match few {
-            Ok(None) => {
+            Ok((_some, true)) if stored > FEW_ROWS => {
                 let id = id.clone();
-                self.readers.long(move |reader| reader.item_feedback(&id, until, i64::MAX)).await
+                self.readers.long(move |reader| reader.item_feedback(&id, until, stored)).await
             }
-            settled @ (Ok(Some(_)) | Err(_)) => settled,
+            settled => settled,
         };
-        let read = read.map(Option::unwrap_or_default);
-        read.map_err(|error| error.while_trying_to("read the feedback of an item"))
+        let (mut rows, _may_have_more) =
+            read.map_err(|error| error.while_trying_to("read the feedback of an item"))?;
+        rows.truncate(limit);
+        Ok(rows)
     }
 
     async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>, StorageError> {

@@ -141,8 +141,8 @@ async fn compare(store: &dyn DataStore, calls: Vec<Vec<Submission>>, page: NonZe
         assert_eq!(rows, memory.user_feedback(&user.user_id, until).await.unwrap());
     }
     for item in &expected.items {
-        let rows = store.item_feedback(&item.item_id, None).await.unwrap();
-        assert_eq!(rows, memory.item_feedback(&item.item_id, None).await.unwrap());
+        let rows = store.item_feedback(&item.item_id, None, None).await.unwrap();
+        assert_eq!(rows, memory.item_feedback(&item.item_id, None, None).await.unwrap());
     }
     for log in ["log 0", "log 1"] {
         assert_eq!(store.applied_until(log).await.unwrap(), memory.applied_until(log).await.unwrap());

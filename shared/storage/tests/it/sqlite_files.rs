@@ -198,7 +198,30 @@ async fn a_heavy_user_and_a_popular_item_are_read_completely() {
         insert_items: true,
     };
     store.apply(vec![Submission::from(event)]).await.unwrap();
-    let rows = store.item_feedback(&ItemId::new("popular"), None).await.unwrap();
+    let rows = store.item_feedback(&ItemId::new("popular"), None, None).await.unwrap();
     assert_eq!(rows.len(), 3_000);
     assert!(rows.windows(2).all(|pair| pair[0].user_id < pair[1].user_id));
+    // Some of them are stored twice for a while, of which the later counts.
+    let again = (100..300).map(|number| ulex_domain::Feedback {
+        user_id: UserId::new(format!("user {number:05}")),
+        item_id: ItemId::new("popular"),
+        ..row(0)
+    });
+    let event = Event::PutFeedback {
+        rows: again.collect(),
+        mode: ulex_domain::FeedbackMode::Accumulate,
+        insert_users: false,
+        insert_items: false,
+    };
+    store.apply(vec![Submission::from(event)]).await.unwrap();
+    for limit in [1, 255, 256, 257, 512, 1_500, 2_999, 3_000, 3_001] {
+        let rows = store.item_feedback(&ItemId::new("popular"), None, Some(limit)).await.unwrap();
+        assert_eq!(rows.len(), limit.min(3_000));
+        for row in &rows {
+            let number: u32 = row.user_id.as_str()["user ".len()..].parse().unwrap();
+            let value = if (100..300).contains(&number) { 2.0 } else { 1.0 };
+            assert_eq!(row.value, value, "{limit} rows, {}", row.user_id);
+        }
+        assert!(rows.windows(2).all(|pair| pair[0].user_id < pair[1].user_id));
+    }
 }

@@ -316,8 +316,13 @@ impl DataStore for FaultyStore {
         self.inner.users_feedback(ids, until).await
     }
 
-    async fn item_feedback(&self, id: &ItemId, until: Option<Timestamp>) -> Fallible<Vec<Feedback>> {
-        self.inner.item_feedback(id, until).await
+    async fn item_feedback(
+        &self,
+        id: &ItemId,
+        until: Option<Timestamp>,
+        limit: Option<usize>,
+    ) -> Fallible<Vec<Feedback>> {
+        self.inner.item_feedback(id, until, limit).await
     }
 
     async fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Fallible<Vec<Feedback>> {

@@ -174,6 +174,19 @@ async fn items_that_many_people_see_do_not_keep_a_call_reading() {
 }
 
 #[tokio::test]
+async fn of_an_item_of_very_many_rows_some_are_read() {
+    let world = World::new(collaborative_only()).await;
+    while world.recommender.fold_in_new_items().await.unwrap() > 0 {}
+    let seen = |user: usize| row("read", &format!("passer-{user}"), "thing", seconds(9));
+    world.put_feedback((0..ROWS_A_CALL * 2).map(seen).collect()).await;
+    assert_eq!(world.recommender.fold_in_new_items().await.unwrap(), 0);
+    let slot = world.recommender.catalogue().view().slot("thing").unwrap();
+    let rests_until = world.recommender.inner.noted.waiting.lock().resting[&slot];
+    let rest = rests_until.duration_since(Instant::now()).as_secs_f64();
+    assert!(rest <= ROWS_A_CALL as f64 / ROWS_A_SECOND, "as many were read as one call may: {rest} s");
+}
+
+#[tokio::test]
 async fn a_store_that_fails_loses_no_note() {
     let world = with_liked_item(collaborative_only(), "new red thing").await;
     world.store.fails.store(true, Ordering::Relaxed);

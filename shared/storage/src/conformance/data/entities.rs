@@ -146,7 +146,7 @@ async fn deleting_takes_the_feedback_along(store: &dyn DataStore) {
     let deleted = Change::ItemDeleted { item_id: item_id.clone() };
     assert_eq!(outcome, Outcome { changes: vec![deleted], ..Outcome::default() });
     assert_eq!(store.item(&item_id).await.expect("read"), None);
-    assert!(store.item_feedback(&item_id, None).await.expect("read").is_empty());
+    assert!(store.item_feedback(&item_id, None, None).await.expect("read").is_empty());
     assert!(feedback_of(store, "star", "d2", "e1").await.is_some(), "other feedback stays");
     let after = store.counts().await.expect("count");
     let expected = Counts { users: before.users - 1, items: before.items - 1, feedback: before.feedback - 6 };
@@ -184,7 +184,7 @@ async fn ids_may_be_any_text(store: &dyn DataStore) {
     for id in strange {
         let rows = store.user_feedback(&UserId::new(id), None).await.expect("read");
         assert_eq!(rows, [row(id, id, id, 2.0, at(3))], "{id}");
-        let rows = store.item_feedback(&ItemId::new(id), None).await.expect("read");
+        let rows = store.item_feedback(&ItemId::new(id), None, None).await.expect("read");
         assert_eq!(rows, [row(id, id, id, 2.0, at(3))], "{id}");
     }
 }

@@ -92,9 +92,15 @@ async fn feedback_is_in_order_and_respects_the_time(store: &dyn DataStore) {
     }
     let crab = ItemId::new("🦀");
     let of_crab: Vec<_> = all_rows().into_iter().filter(|row| row.item_id == crab).collect();
-    assert_eq!(store.item_feedback(&crab, None).await.expect("read"), of_crab, "by (type, user)");
-    assert_eq!(store.item_feedback(&crab, Some(at(1))).await.expect("read"), visible(of_crab));
-    assert!(store.item_feedback(&crab, Some(at(0))).await.expect("read").is_empty());
+    assert_eq!(store.item_feedback(&crab, None, None).await.expect("read"), of_crab, "by (type, user)");
+    assert_eq!(store.item_feedback(&crab, Some(at(1)), None).await.expect("read"), visible(of_crab.clone()));
+    assert!(store.item_feedback(&crab, Some(at(0)), None).await.expect("read").is_empty());
+    for limit in 0..of_crab.len() + 2 {
+        let mut rest = of_crab.iter();
+        let rows = store.item_feedback(&crab, None, Some(limit)).await.expect("read");
+        assert_eq!(rows.len(), limit.min(of_crab.len()), "as many as asked for, if there are so many");
+        assert!(rows.iter().all(|row| rest.any(|other| other == row)), "each once, by (type, user)");
+    }
     let rows = store.pair_feedback(&UserId::new("b"), &crab).await.expect("read");
     let types: Vec<_> = rows.iter().map(|row| row.feedback_type.as_str()).collect();
     assert_eq!(types, TYPES, "of whatever time, by type");

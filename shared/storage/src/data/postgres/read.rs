@@ -61,7 +61,7 @@ impl ReadSql {
             users_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
                 WHERE feedback_type = ANY({types}) AND user_id = ANY($1) AND time <= $2"#),
             item_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
-                WHERE item_id COLLATE "POSIX" = $1 AND time <= $2"#),
+                WHERE item_id COLLATE "POSIX" = $1 AND time <= $2 LIMIT $3"#),
             pair_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
                 WHERE feedback_type = ANY({types}) AND user_id = $1 AND item_id = $2"#),
             list_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
@@ -172,8 +172,14 @@ impl Readers {
     }
 
     /// By type and user.
-    pub async fn item_feedback(&self, id: &str, until: Option<Timestamp>) -> Fallible<Vec<Feedback>> {
-        let rows = self.rows(&self.sql.item_feedback, &[&id, &visible(until)]).await?;
+    pub async fn item_feedback(
+        &self,
+        id: &str,
+        until: Option<Timestamp>,
+        limit: Option<usize>,
+    ) -> Fallible<Vec<Feedback>> {
+        let limit = limit.map(limited);
+        let rows = self.rows(&self.sql.item_feedback, &[&id, &visible(until), &limit]).await?;
         let mut rows = rows.iter().map(decode::feedback).collect::<Fallible<Vec<_>>>()?;
         rows.sort_unstable_by(|one, other| {
             (&one.feedback_type, &one.user_id).cmp(&(&other.feedback_type, &other.user_id))

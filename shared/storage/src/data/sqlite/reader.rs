@@ -200,21 +200,20 @@ impl Reader {
         })
     }
 
-    /// The feedback of an item; `None` if it is more than `limit`.
+    /// The feedback of an item as far as the first `limit` stored rows tell, and whether it may have more. A row is
+    /// stored once or, while an older one of its key is about to be replaced, twice.
     pub fn item_feedback(
         &self,
         id: &ItemId,
         until: Option<Timestamp>,
         limit: i64,
-    ) -> Result<Option<Vec<Feedback>>> {
+    ) -> Result<(Vec<Feedback>, bool)> {
         let mut rows = self.rows(&self.sql.item_feedback, params![id.as_str(), limit], decode::feedback)?;
-        if row_limit(rows.len()) >= limit {
-            return Ok(None);
-        }
+        let may_have_more = row_limit(rows.len()) >= limit;
         settle(&mut rows, until, |one, other| {
             (&one.feedback_type, &one.user_id).cmp(&(&other.feedback_type, &other.user_id))
         });
-        Ok(Some(rows))
+        Ok((rows, may_have_more))
     }
 
     pub fn pair_feedback(&self, user: &UserId, item: &ItemId) -> Result<Vec<Feedback>> {
