@@ -26,6 +26,12 @@ pub fn prefix() -> String {
     format!("test-{}-[x]*:", uuid::Uuid::new_v4())
 }
 
+/// The URL, for one who waits longer than a request would: what is promised does not depend on how busy the machine is.
+pub fn patient(url: &str) -> String {
+    let sign = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{sign}read_timeout=10s&write_timeout=20s")
+}
+
 /// Opens a cache as a process does.
 pub async fn open(url: &str, prefix: &str) -> Arc<dyn CacheStore> {
     let settings =

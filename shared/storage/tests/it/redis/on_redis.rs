@@ -9,7 +9,8 @@ use ulex_storage::conformance;
 
 use super::process::{Process, free_port};
 use super::{
-    Raw, found, open, prefix, promises, put, put_by_and_by, server, until, until_it_answers, until_refused,
+    Raw, found, open, patient, prefix, promises, put, put_by_and_by, server, until, until_it_answers,
+    until_refused,
 };
 use crate::proxy::Proxy;
 
@@ -47,7 +48,7 @@ async fn thousands_of_users_are_dropped_in_one_call() {
 #[ignore = "needs Redis: ULEX_TEST_REDIS_SERVER"]
 async fn a_kept_list_is_read_with_one_command() {
     let redis = Process::start(&[]).await;
-    let store = open(&redis.url(), "p:").await;
+    let store = open(&patient(&redis.url()), "p:").await;
     let id = UserId::new("u");
     assert!(put(store.as_ref(), &id, 100).await);
     let raw = redis.raw().await;
@@ -70,7 +71,7 @@ async fn a_kept_list_is_read_with_one_command() {
 #[ignore = "needs Redis: ULEX_TEST_REDIS_SERVER"]
 async fn a_flush_makes_no_mark_look_unchanged() {
     let redis = Process::start(&[]).await;
-    let store = open(&redis.url(), "p:").await;
+    let store = open(&patient(&redis.url()), "p:").await;
     let raw = redis.raw().await;
     let flush = async || {
         raw.command(&["FLUSHALL"]).await;
@@ -82,7 +83,7 @@ async fn a_flush_makes_no_mark_look_unchanged() {
 #[ignore = "needs Redis: ULEX_TEST_REDIS_SERVER"]
 async fn scripts_that_the_server_has_forgotten_are_sent_again() {
     let redis = Process::start(&[]).await;
-    let store = open(&redis.url(), "p:").await;
+    let store = open(&patient(&redis.url()), "p:").await;
     let raw = redis.raw().await;
     for items in 1..4 {
         raw.command(&["SCRIPT", "FLUSH"]).await;
@@ -252,7 +253,7 @@ async fn a_cache_opened_before_its_server_works_when_the_server_is_there() {
 async fn lists_stay_within_the_budget_and_the_oldest_make_room() {
     const BUDGET: u64 = 8 << 20;
     let redis = Process::start(&[]).await;
-    let store = open(&format!("{}?max_bytes=8MiB", redis.url()), "p:").await;
+    let store = open(&patient(&format!("{}?max_bytes=8MiB", redis.url())), "p:").await;
     let raw = redis.raw().await;
     assert!(put(store.as_ref(), &UserId::new("warm"), 100).await);
     let before: u64 = raw.info("memory", "used_memory").await.parse().unwrap();
@@ -283,7 +284,7 @@ async fn lists_stay_within_the_budget_and_the_oldest_make_room() {
 #[ignore = "needs Redis: ULEX_TEST_REDIS_SERVER"]
 async fn a_server_that_evicts_by_itself_does_no_harm() {
     let redis = Process::start(&["--maxmemory", "6mb", "--maxmemory-policy", "allkeys-lru"]).await;
-    let store = open(&redis.url(), "p:").await;
+    let store = open(&patient(&redis.url()), "p:").await;
     let ids: Vec<_> = (0..10_000).map(|user| UserId::new(format!("user-{user}"))).collect();
     for id in &ids {
         assert!(put(store.as_ref(), id, 100).await);

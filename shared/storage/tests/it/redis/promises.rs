@@ -5,13 +5,13 @@ use fred::types::Expiration;
 use ulex_domain::{Timestamp, UserId};
 use ulex_storage::conformance;
 
-use super::{Raw, found, list, open, prefix, put};
+use super::{Raw, found, list, open, patient, prefix, put};
 
 pub async fn it_conforms(url: &str) {
     let prefix = prefix();
-    let store = open(url, &prefix).await;
+    let store = open(&patient(url), &prefix).await;
     conformance::cache::check(&store).await;
-    let other = open(url, &prefix).await;
+    let other = open(&patient(url), &prefix).await;
     conformance::cache::check_shared(&store, &other).await;
     let raw = Raw::connect(url).await;
     conformance::cache::check_forgetting(store.as_ref(), async || raw.evict(&prefix).await).await;
@@ -20,8 +20,8 @@ pub async fn it_conforms(url: &str) {
 
 pub async fn prefixes_are_apart(url: &str) {
     let (one, two) = (prefix(), prefix());
-    let first = open(url, &one).await;
-    let second = open(url, &format!("{one}{two}")).await;
+    let first = open(&patient(url), &one).await;
+    let second = open(&patient(url), &format!("{one}{two}")).await;
     let id = UserId::new("u");
     assert!(put(first.as_ref(), &id, 1).await);
     assert!(put(second.as_ref(), &id, 2).await);
@@ -33,7 +33,7 @@ pub async fn prefixes_are_apart(url: &str) {
 
 pub async fn every_key_expires_no_later_than_its_list(url: &str) {
     let prefix = prefix();
-    let store = open(url, &prefix).await;
+    let store = open(&patient(url), &prefix).await;
     let raw = Raw::connect(url).await;
     let [kept, hurried, absent] = ["kept", "hurried", "absent"].map(UserId::new);
     assert!(put(store.as_ref(), &kept, 3).await);
@@ -57,7 +57,7 @@ pub async fn every_key_expires_no_later_than_its_list(url: &str) {
 
 pub async fn what_is_no_list_of_ours_is_not_there(url: &str) {
     let prefix = prefix();
-    let store = open(url, &prefix).await;
+    let store = open(&patient(url), &prefix).await;
     let raw = Raw::connect(url).await;
     let id = UserId::new("u");
     assert!(put(store.as_ref(), &id, 3).await);
@@ -86,7 +86,7 @@ pub async fn what_is_no_list_of_ours_is_not_there(url: &str) {
 
 pub async fn thousands_of_users_are_dropped_in_one_call(url: &str) {
     let prefix = prefix();
-    let store = open(url, &prefix).await;
+    let store = open(&patient(url), &prefix).await;
     let ids: Vec<_> = (0..3_000).map(|user| UserId::new(format!("u{user}"))).collect();
     for id in &ids {
         assert!(put(store.as_ref(), id, 1).await);

@@ -11,13 +11,16 @@ use super::super::{Schema, server};
 use super::{list, put, settings};
 use crate::proxy::Proxy;
 
+/// For one who waits longer than a request would: what is promised does not depend on how busy the machine is.
+const PATIENT: &str = "&read_timeout=10s&write_timeout=20s";
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
 async fn the_postgres_cache_conforms() {
     let schema = Schema::create().await;
-    let store = cache::open(&schema.url(""), &settings("")).await.unwrap();
+    let store = cache::open(&schema.url(PATIENT), &settings("")).await.unwrap();
     conformance::cache::check(&store).await;
-    let other = cache::open(&schema.url(""), &settings("")).await.unwrap();
+    let other = cache::open(&schema.url(PATIENT), &settings("")).await.unwrap();
     conformance::cache::check_shared(&store, &other).await;
     let forget = async || schema.run("DELETE FROM \"cached_lists\"").await;
     conformance::cache::check_forgetting(store.as_ref(), forget).await;
@@ -33,7 +36,7 @@ async fn any_number_of_processes_may_open_it_at_once_beside_a_data_store() {
             let url = schema.url("");
             tokio::spawn(async move {
                 let _data = ulex_storage::data::open(&url, "te\"n'ant ").await.unwrap();
-                let cache = cache::open(&url, &settings("te\"n'ant ")).await.unwrap();
+                let cache = cache::open(&format!("{url}{PATIENT}"), &settings("te\"n'ant ")).await.unwrap();
                 assert!(put(cache.as_ref(), &UserId::new(process.to_string()), 1).await);
             })
         })
@@ -55,7 +58,7 @@ async fn put_some(store: &dyn CacheStore, ids: &[UserId]) {
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
 async fn changes_of_many_users_in_any_order_wait_for_each_other_but_not_for_ever() {
     let schema = Schema::create().await;
-    let store = cache::open(&schema.url("&write_timeout=20s"), &settings("")).await.unwrap();
+    let store = cache::open(&schema.url(PATIENT), &settings("")).await.unwrap();
     let ids: Vec<_> = (0..500).map(|user| UserId::new(format!("u{user}"))).collect();
     let workers: Vec<_> = (0..8)
         .map(|worker| {
@@ -82,7 +85,7 @@ async fn changes_of_many_users_in_any_order_wait_for_each_other_but_not_for_ever
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
 async fn expired_lists_are_not_there_and_are_deleted() {
     let schema = Schema::create().await;
-    let store = PostgresCache::open(&schema.url(""), &settings("")).await.unwrap();
+    let store = PostgresCache::open(&schema.url(PATIENT), &settings("")).await.unwrap();
     let [gone, stays] = ["gone", "stays"].map(UserId::new);
     assert!(put(&store, &gone, 1).await && put(&store, &stays, 1).await);
     let mark = store.user(&gone).await.unwrap().mark;
@@ -101,7 +104,7 @@ async fn expired_lists_are_not_there_and_are_deleted() {
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
 async fn a_list_lives_no_longer_than_it_is_of_use() {
     let schema = Schema::create().await;
-    let store = PostgresCache::open(&schema.url(""), &settings("")).await.unwrap();
+    let store = PostgresCache::open(&schema.url(PATIENT), &settings("")).await.unwrap();
     let id = UserId::new("u");
     let mark = store.user(&id).await.unwrap().mark;
     let soon = Timestamp::now().plus_nanos(20_000_000_000);
@@ -117,7 +120,8 @@ async fn a_list_lives_no_longer_than_it_is_of_use() {
 #[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
 async fn lists_beyond_the_budget_are_deleted_and_the_oldest_go_first() {
     let schema = Schema::create().await;
-    let store = PostgresCache::open(&schema.url("&max_bytes=2MiB"), &settings("")).await.unwrap();
+    let store =
+        PostgresCache::open(&schema.url(&format!("&max_bytes=2MiB{PATIENT}")), &settings("")).await.unwrap();
     for user in 0..3_000 {
         assert!(put(&store, &UserId::new(format!("user-{user}")), 100).await);
     }
@@ -135,8 +139,10 @@ async fn lists_beyond_the_budget_are_deleted_and_the_oldest_go_first() {
 async fn a_change_while_the_server_is_away_is_made_up_for() {
     let schema = Schema::create().await;
     let proxy = Proxy::start(&server()).await;
-    let store = cache::open(&proxy.url(&schema.url("")), &settings("")).await.unwrap();
-    let other = cache::open(&schema.url(""), &settings("")).await.unwrap();
+    let store = cache::open(&proxy.url(&schema.url("&read_timeout=2s&write_timeout=2s")), &settings(""))
+        .await
+        .unwrap();
+    let other = cache::open(&schema.url(PATIENT), &settings("")).await.unwrap();
     let [changed, untouched] = ["changed", "untouched"].map(UserId::new);
     assert!(put(store.as_ref(), &changed, 1).await && put(store.as_ref(), &untouched, 1).await);
     proxy.open.send_replace(false);
