@@ -272,14 +272,15 @@ mod on_cluster {
         cluster.client().post("/api/feedback", &Value::Array(rows));
         let mut client = cluster.client();
         wait_until("there are models", MINUTE, || client.has_models());
-        for round in 0..4 {
+        let redis = cluster.redis.address();
+        for round in 1..=4 {
+            wait_until("another eighth is written", MINUTE, || lists_in(&redis) >= round * USERS / 8);
             let worker = cluster.member(Role::Worker, round % 2);
             worker.kill();
             worker.restart_without_waiting();
-            std::thread::sleep(Duration::from_millis(400));
+            assert!(lists_in(&redis) < USERS, "there was nothing left to do");
         }
         cluster.wait_until_ready();
-        let redis = cluster.redis.address();
         wait_until("every list is there", MINUTE * 2, || lists_in(&redis) >= USERS);
     }
 
