@@ -9,9 +9,10 @@
 //!
 //! Cost: constant per message while nothing comes back, logarithmic in what is waiting otherwise.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::transport::{ConsumerSpec, Message, Order};
@@ -101,12 +102,12 @@ pub(crate) struct Queue {
     fresh: VecDeque<(u64, u64)>,
     /// How many of these are no longer in the stream.
     fresh_gone: usize,
-    lines: HashMap<u64, Line>,
+    lines: FxHashMap<u64, Line>,
     /// Lines with nothing in flight whose head may go, by position of the head.
     ready: BTreeSet<(u64, u64)>,
     /// Lines with nothing in flight whose head must wait, by time.
     delayed: BTreeSet<(Instant, u64)>,
-    flights: HashMap<u64, Flight>,
+    flights: FxHashMap<u64, Flight>,
     /// Deadlines in the order in which they were set, which is their own order; outdated ones are skipped.
     deadlines: VecDeque<(Instant, u64)>,
     /// Waiting in lines, in all.
@@ -121,10 +122,10 @@ impl Queue {
             limits,
             fresh: VecDeque::new(),
             fresh_gone: 0,
-            lines: HashMap::new(),
+            lines: FxHashMap::default(),
             ready: BTreeSet::new(),
             delayed: BTreeSet::new(),
-            flights: HashMap::new(),
+            flights: FxHashMap::default(),
             deadlines: VecDeque::new(),
             waiting: 0,
             holder: None,

@@ -43,6 +43,20 @@ pub(super) async fn publish(bus: &Bus, node: &str, changes: Vec<Change>) -> Resu
     Ok(known_at)
 }
 
+/// The same, where neighbours that say the same kind of thing are one: everybody who follows takes one step for thousands
+/// of single rows.
+pub(super) fn joined(changes: Vec<Change>) -> Vec<Change> {
+    let mut joined: Vec<Change> = Vec::new();
+    for change in changes {
+        match (joined.last_mut(), change) {
+            (Some(Change::Feedback { pairs }), Change::Feedback { pairs: more }) => pairs.extend(more),
+            (Some(Change::Users { user_ids }), Change::Users { user_ids: more }) => user_ids.extend(more),
+            (_, change) => joined.push(change),
+        }
+    }
+    joined
+}
+
 pub(super) fn rows_of(change: &Change) -> u64 {
     let rows = match change {
         Change::Users { user_ids } => user_ids.len(),

@@ -434,6 +434,19 @@ async fn a_deletion_said_again_names_what_came_after_it() {
 }
 
 #[test]
+fn neighbouring_changes_of_one_kind_are_announced_as_one() {
+    let pair = |user: &&str| (UserId::new(*user), ItemId::new("i"));
+    let feedback = |users: &[&str]| Change::Feedback { pairs: users.iter().map(pair).collect() };
+    let users =
+        |users: &[&str]| Change::Users { user_ids: users.iter().map(|user| UserId::new(*user)).collect() };
+    let gone = || Change::UserDeleted { user_id: UserId::new("a") };
+    let said =
+        vec![feedback(&["a"]), feedback(&["b"]), gone(), feedback(&["a"]), users(&["c"]), users(&["d"])];
+    let expected = [feedback(&["a", "b"]), gone(), feedback(&["a"]), users(&["c", "d"])];
+    assert_eq!(announce::joined(said), expected);
+}
+
+#[test]
 fn the_gateway_writes_the_schema_that_is_read() {
     assert_eq!(ulex_nats::events::EventEnvelope::SCHEMA, "event/1");
 }

@@ -74,6 +74,7 @@ impl Worker {
                 }
             }
         }
+        let changes = announce::joined(changes);
         self.count(group, &receipts, &changes);
         self.tell_cache(changes.clone()).await;
         let announced = announce::publish(&self.parts.bus, &self.parts.node, changes).await;
