@@ -1,9 +1,14 @@
 //! Talking to the program as a web application would.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 use ulex_domain::Timestamp;
 use ulex_launcher::http_client::HttpClient;
 pub use ulex_launcher::http_client::{Answer, HttpError};
+
+/// How long a server may have no time.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One connection to one server. The methods that return values stop the test on any other answer than 200.
 pub struct Client(HttpClient);
@@ -43,13 +48,21 @@ impl Client {
         self.0.send_json(method, path, body)
     }
 
-    /// `GET path`, as JSON.
+    /// `GET path`, as JSON. A server that says that it has no time now (503) is asked again, as clients do; tests of
+    /// when it may say so use [`Client::send`].
     ///
     /// # Panics
     ///
-    /// Panics unless the answer is 200 and JSON.
+    /// Panics unless the answer is 200 and JSON, for a server without time after ten seconds.
     pub fn get(&mut self, path: &str) -> Value {
-        let answer = self.0.get(path).unwrap_or_else(|error| panic!("GET {path}: {error}"));
+        let deadline = Instant::now() + PATIENCE;
+        let answer = loop {
+            let answer = self.0.get(path).unwrap_or_else(|error| panic!("GET {path}: {error}"));
+            if answer.status != 503 || Instant::now() > deadline {
+                break answer;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        };
         assert_eq!(answer.status, 200, "GET {path}: {}", answer.text());
         answer.json().unwrap_or_else(|error| panic!("GET {path}: {error}: {}", answer.text()))
     }
