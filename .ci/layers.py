@@ -9,7 +9,9 @@ import json
 import subprocess
 import sys
 
-SHARED = {"ulex-domain", "ulex-settings", "ulex-algorithms", "ulex-storage", "ulex-recommenders", "ulex-actors"}
+SHARED = {"ulex-domain", "ulex-settings", "ulex-algorithms", "ulex-storage", "ulex-recommenders"}
+# Beneath the roles and above the bus.
+FOUNDATION = SHARED | {"ulex-nats", "ulex-actors"}
 ROLES = {"ulex-server", "ulex-master", "ulex-worker"}
 DRIVERS = {"rusqlite", "mysql_async", "tokio-postgres", "mongodb", "clickhouse", "fred"}
 
@@ -20,12 +22,12 @@ OURS = {
     "ulex-storage": {"ulex-domain"},
     "ulex-nats": {"ulex-domain"},
     "ulex-recommenders": {"ulex-domain", "ulex-settings", "ulex-algorithms", "ulex-storage"},
-    "ulex-actors": {"ulex-domain", "ulex-nats", "ulex-settings", "ulex-algorithms"},
-    "ulex-server": SHARED | {"ulex-nats"},
-    "ulex-master": SHARED | {"ulex-nats"},
-    "ulex-worker": SHARED | {"ulex-nats"},
-    "ulex-launcher": SHARED | ROLES | {"ulex-nats"},
-    "ulex-integration-tests": SHARED | ROLES | {"ulex-nats", "ulex-launcher"},
+    "ulex-actors": {"ulex-domain", "ulex-nats", "ulex-settings"},
+    "ulex-server": FOUNDATION,
+    "ulex-master": FOUNDATION,
+    "ulex-worker": FOUNDATION - {"ulex-algorithms"},
+    "ulex-launcher": FOUNDATION | ROLES,
+    "ulex-integration-tests": FOUNDATION | ROLES | {"ulex-launcher"},
 }
 
 NEVER = {

@@ -30,7 +30,7 @@ use crate::transport::{
     Appended, Backlog, BucketSpec, ConsumerSpec, Headers, MESSAGE_ID_HEADER, Message, RECEIPT_HEADER,
     RawPuller, RawReader, ReadFrom, SCHEMA_HEADER, StreamSpec, StreamState, Transport,
 };
-use crate::{BusError, Event, Payload, Request, trace_context};
+use crate::{BusError, Payload, Request, Subject, trace_context};
 
 /// What an appended message carries besides its body.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +80,7 @@ impl Bus {
     /// # Errors
     ///
     /// [`BusError::Transport`] or [`BusError::Closed`] if the bus cannot take it.
-    pub async fn publish<E: Event>(&self, event: &E) -> Result<(), BusError> {
+    pub async fn publish<E: Subject>(&self, event: &E) -> Result<(), BusError> {
         self.publish_with(event, Headers::new()).await
     }
 
@@ -89,7 +89,7 @@ impl Bus {
     /// # Errors
     ///
     /// As [`Bus::publish`].
-    pub async fn publish_with<E: Event>(&self, event: &E, headers: Headers) -> Result<(), BusError> {
+    pub async fn publish_with<E: Subject>(&self, event: &E, headers: Headers) -> Result<(), BusError> {
         self.transport.publish(message(subject_of(self.tenant.as_str(), event), event, headers)?).await
     }
 
@@ -119,7 +119,7 @@ impl Bus {
     /// # Errors
     ///
     /// [`BusError::Transport`] or [`BusError::Closed`] if the bus cannot be reached.
-    pub async fn subscribe<E: Event>(&self, queue: Option<&str>) -> Result<Subscription<E>, BusError> {
+    pub async fn subscribe<E: Subject>(&self, queue: Option<&str>) -> Result<Subscription<E>, BusError> {
         let raw = self.transport.subscribe(&filter_of::<E>(self.tenant.as_str()), queue).await?;
         Ok(Subscription::new(raw, Arc::clone(&self.transport)))
     }
@@ -141,7 +141,7 @@ impl Bus {
     ///
     /// [`BusError::Full`] if the stream has no room, [`BusError::NoStream`] if no stream captures the subject,
     /// [`BusError::Timeout`] or [`BusError::Transport`] if the outcome is unknown: append it again with the same id.
-    pub async fn append<E: Event>(&self, event: &E, options: AppendOptions) -> Result<Appended, BusError> {
+    pub async fn append<E: Subject>(&self, event: &E, options: AppendOptions) -> Result<Appended, BusError> {
         let mut headers = options.headers;
         if let Some(id) = options.message_id {
             headers.insert(MESSAGE_ID_HEADER.to_owned(), id);
@@ -213,7 +213,7 @@ impl Bus {
     /// # Errors
     ///
     /// [`BusError::NoStream`] if there is none of that name.
-    pub async fn reader<E: Event>(&self, stream: &str, from: ReadFrom) -> Result<Reader<E>, BusError> {
+    pub async fn reader<E: Subject>(&self, stream: &str, from: ReadFrom) -> Result<Reader<E>, BusError> {
         let raw = self.transport.reader(stream, &filter_of::<E>(self.tenant.as_str()), from).await?;
         Ok(Reader::new(raw))
     }
@@ -223,7 +223,7 @@ impl Bus {
     /// # Errors
     ///
     /// As [`Bus::reader`].
-    pub async fn raw_reader<E: Event>(
+    pub async fn raw_reader<E: Subject>(
         &self,
         stream: &str,
         from: ReadFrom,

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use ulex_domain::Change;
 
-use crate::{Event, Payload, Token};
+use crate::{Payload, Subject, Token};
 
 /// What one transaction changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ impl Payload for Changes {
     const SCHEMA: &'static str = "changes/1";
 }
 
-impl Event for Changes {
+impl Subject for Changes {
     const PATTERN: &'static str = "change.*.*";
 
     /// The kind of the first change, and the token of the first thing in it.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use ulex_domain::Timestamp;
 
 use crate::transport::{Headers, Message};
-use crate::{Event, Payload, Token};
+use crate::{Payload, Subject, Token};
 
 /// A message that was given up, as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,7 +113,7 @@ impl Payload for DeadLetter {
     const SCHEMA: &'static str = "dead-letter/1";
 }
 
-impl Event for DeadLetter {
+impl Subject for DeadLetter {
     const PATTERN: &'static str = "dead.*";
 
     fn tokens(&self) -> Vec<Token> {

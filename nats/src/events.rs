@@ -18,9 +18,9 @@
 //! taken for dead, has no effect. An event with an id has none either if the id was seen before, wherever it stands.
 
 use serde::{Deserialize, Serialize};
-use ulex_domain::{Event as DomainEvent, EventId};
+use ulex_domain::{Command, EventId};
 
-use crate::{Event, Payload, Token};
+use crate::{Payload, Subject, Token};
 
 /// One event, with its idempotency key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,31 +29,29 @@ pub struct EventEnvelope {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<EventId>,
     /// What to do.
-    pub event: DomainEvent,
+    pub event: Command,
 }
 
 impl Payload for EventEnvelope {
     const SCHEMA: &'static str = "event/1";
 }
 
-impl Event for EventEnvelope {
+impl Subject for EventEnvelope {
     const PATTERN: &'static str = "event.*.*";
 
     /// The kind of the first thing it is about, and that thing's token.
     fn tokens(&self) -> Vec<Token> {
         let (kind, id) = match &self.event {
-            DomainEvent::PutUsers { users } => ("user", users.first().map(|user| user.user_id.as_str())),
-            DomainEvent::PatchUser { user_id, .. } | DomainEvent::DeleteUser { user_id } => {
+            Command::PutUsers { users } => ("user", users.first().map(|user| user.user_id.as_str())),
+            Command::PatchUser { user_id, .. } | Command::DeleteUser { user_id } => {
                 ("user", Some(user_id.as_str()))
             }
-            DomainEvent::PutItems { items } => ("item", items.first().map(|item| item.item_id.as_str())),
-            DomainEvent::PatchItem { item_id, .. }
-            | DomainEvent::SetCategory { item_id, .. }
-            | DomainEvent::DeleteItem { item_id } => ("item", Some(item_id.as_str())),
-            DomainEvent::PutFeedback { rows, .. } => {
-                ("feedback", rows.first().map(|row| row.user_id.as_str()))
-            }
-            DomainEvent::DeleteFeedback { user_id, .. } => ("feedback", Some(user_id.as_str())),
+            Command::PutItems { items } => ("item", items.first().map(|item| item.item_id.as_str())),
+            Command::PatchItem { item_id, .. }
+            | Command::SetCategory { item_id, .. }
+            | Command::DeleteItem { item_id } => ("item", Some(item_id.as_str())),
+            Command::PutFeedback { rows, .. } => ("feedback", rows.first().map(|row| row.user_id.as_str())),
+            Command::DeleteFeedback { user_id, .. } => ("feedback", Some(user_id.as_str())),
         };
         vec![Token::escape(kind), Token::of_id(id.unwrap_or_default())]
     }
@@ -103,11 +101,11 @@ mod tests {
             let tokens = EventEnvelope { event_id: None, event }.tokens();
             (tokens[0].as_str().to_owned(), tokens[1].clone())
         };
-        let user = DomainEvent::DeleteUser { user_id: UserId::new("u") };
+        let user = Command::DeleteUser { user_id: UserId::new("u") };
         assert_eq!(about(user), ("user".to_owned(), Token::of_id("u")));
-        let item = DomainEvent::DeleteItem { item_id: ItemId::new("i") };
+        let item = Command::DeleteItem { item_id: ItemId::new("i") };
         assert_eq!(about(item), ("item".to_owned(), Token::of_id("i")));
-        let feedback = DomainEvent::DeleteFeedback {
+        let feedback = Command::DeleteFeedback {
             user_id: UserId::new("u"),
             item_id: ItemId::new("i"),
             feedback_type: None,

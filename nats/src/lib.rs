@@ -30,4 +30,4 @@ pub use connection::ConnectionSettings;
 pub use error::{BusError, Cause};
 pub use in_process::{InProcess, InProcessOptions};
 pub use jetstream::JetStream;
-pub use subject::{Event, Payload, ROOT, Request, Token, TokenError, covers, overlap};
+pub use subject::{Payload, ROOT, Request, Subject, Token, TokenError, covers, overlap};

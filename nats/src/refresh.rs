@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use ulex_domain::UserId;
 
-use crate::{Event, Payload, Token};
+use crate::{Payload, Subject, Token};
 
 /// Why a list is recomputed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ impl Payload for RefreshJob {
     const SCHEMA: &'static str = "refresh-job/1";
 }
 
-impl Event for RefreshJob {
+impl Subject for RefreshJob {
     const PATTERN: &'static str = "job.refresh.*";
 
     fn tokens(&self) -> Vec<Token> {

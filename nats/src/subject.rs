@@ -142,8 +142,8 @@ pub trait Payload: Serialize + DeserializeOwned + Send + Sync + 'static {
 }
 
 /// A message that is published or appended.
-pub trait Event: Payload {
-    /// Subject pattern below root and tenant; each `*` is filled from [`Event::tokens`], left to right.
+pub trait Subject: Payload {
+    /// Subject pattern below root and tenant; each `*` is filled from [`Subject::tokens`], left to right.
     const PATTERN: &'static str;
 
     /// One token for each `*` in the pattern.
@@ -151,7 +151,7 @@ pub trait Event: Payload {
 }
 
 /// A message that expects one answer.
-pub trait Request: Event {
+pub trait Request: Subject {
     /// The answer.
     type Reply: Payload;
 
@@ -160,12 +160,12 @@ pub trait Request: Event {
 }
 
 /// The subject everyone interested in `E` subscribes to.
-pub(crate) fn filter_of<E: Event>(tenant: &str) -> String {
+pub(crate) fn filter_of<E: Subject>(tenant: &str) -> String {
     format!("{ROOT}.{tenant}.{}", E::PATTERN)
 }
 
 /// The subject this very message is published on.
-pub(crate) fn subject_of<E: Event>(tenant: &str, event: &E) -> String {
+pub(crate) fn subject_of<E: Subject>(tenant: &str, event: &E) -> String {
     let tokens = event.tokens();
     let mut tokens = tokens.iter();
     let parts = E::PATTERN.split('.').map(|part| match part {

@@ -15,7 +15,7 @@ use crate::refresh::RefreshJob;
 use crate::subject::ROOT;
 use crate::training::{CancelFit, FitNow, Progress};
 use crate::transport::{BucketSpec, ConsumerSpec, Name, Order, Retention, StreamSpec};
-use crate::{Bus, BusError, Event};
+use crate::{Bus, BusError, Subject};
 
 /// One line of the subject table.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +29,7 @@ pub struct SubjectEntry {
 }
 
 impl SubjectEntry {
-    const fn of<E: Event>(payload: &'static str) -> Self {
+    const fn of<E: Subject>(payload: &'static str) -> Self {
         Self { pattern: E::PATTERN, schema: E::SCHEMA, payload }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use ulex_domain::Timestamp;
 
-use crate::{Event, Payload, Request, Token};
+use crate::{Payload, Request, Subject, Token};
 
 /// How a task stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ impl Payload for FitAnswer {
     const SCHEMA: &'static str = "fit-answer/1";
 }
 
-impl Event for FitNow {
+impl Subject for FitNow {
     const PATTERN: &'static str = "rpc.master.fit-now";
 
     fn tokens(&self) -> Vec<Token> {
@@ -110,7 +110,7 @@ impl Payload for CancelFit {
     const SCHEMA: &'static str = "cancel-fit/1";
 }
 
-impl Event for CancelFit {
+impl Subject for CancelFit {
     const PATTERN: &'static str = "rpc.master.cancel-fit";
 
     fn tokens(&self) -> Vec<Token> {

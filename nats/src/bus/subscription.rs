@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Of, decode, message};
 use crate::subject::last_token;
 use crate::transport::{Headers, Message, RawSubscription, Transport};
-use crate::{BusError, Event, Payload, Request, TokenError};
+use crate::{BusError, Payload, Request, Subject, TokenError};
 
 /// A message that arrived.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ pub struct Subscription<E> {
     event: Of<E>,
 }
 
-impl<E: Event> Subscription<E> {
+impl<E: Subject> Subscription<E> {
     pub(super) fn new(raw: Box<dyn RawSubscription>, transport: Arc<dyn Transport>) -> Self {
         Self { raw, transport, event: PhantomData }
     }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use ulex_domain::{Event as DomainEvent, UserId};
+use ulex_domain::{Command, UserId};
 
 use super::*;
 use crate::events::{EventEnvelope, Receipt};
@@ -29,7 +29,7 @@ fn job(user: &str) -> RefreshJob {
 }
 
 fn deletion(user: &str) -> EventEnvelope {
-    EventEnvelope { event_id: None, event: DomainEvent::DeleteUser { user_id: UserId::new(user) } }
+    EventEnvelope { event_id: None, event: Command::DeleteUser { user_id: UserId::new(user) } }
 }
 
 #[tokio::test(start_paused = true)]

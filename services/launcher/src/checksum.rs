@@ -133,7 +133,7 @@ pub async fn checksum(store: &dyn DataStore) -> Result<Checksum, StorageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ulex_domain::{Event, User, UserId};
+    use ulex_domain::{Command, User, UserId};
     use ulex_storage::data::{MemoryStore, Submission};
 
     fn users(numbers: impl Iterator<Item = usize>, labels: &str) -> Submission {
@@ -142,7 +142,7 @@ mod tests {
             labels: serde_json::from_str(labels).unwrap(),
             comment: String::new(),
         };
-        Event::PutUsers { users: numbers.map(user).collect() }.into()
+        Command::PutUsers { users: numbers.map(user).collect() }.into()
     }
 
     #[tokio::test]

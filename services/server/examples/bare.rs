@@ -13,7 +13,7 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use async_trait::async_trait;
 use serde_json::Value;
 use smol_str::SmolStr;
-use ulex_domain::{Event, EventId, Feedback, ItemId, UserId};
+use ulex_domain::{Command, EventId, Feedback, ItemId, UserId};
 use ulex_server::backend::{
     Effort, Health, Node, Quality, Recommended, SettingsChange, SettingsRevision, Status, TaskProgress,
 };
@@ -34,7 +34,7 @@ fn list(query: &ListQuery) -> Vec<ScoredItem> {
 
 #[async_trait]
 impl Backend for Canned {
-    async fn submit(&self, _event: Event, _id: Option<EventId>) -> Result<Receipt, BackendError> {
+    async fn submit(&self, _event: Command, _id: Option<EventId>) -> Result<Receipt, BackendError> {
         Ok(Receipt::default())
     }
 

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
-use ulex_domain::{Event, EventId, Feedback, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, EventId, Feedback, ItemId, Timestamp, UserId};
 use ulex_nats::BusError;
 pub use ulex_recommenders::request::{ListQuery, ScoredId as ScoredItem};
 pub use ulex_recommenders::service::{Effort, Quality, Recommended};
@@ -213,7 +213,7 @@ impl From<BusError> for BackendError {
 pub trait Backend: Send + Sync + 'static {
     /// Applies a validated event as a whole, or not at all, and returns when it is durable and visible to
     /// every later call. An event whose `id` was seen before has no effect.
-    async fn submit(&self, event: Event, id: Option<EventId>) -> Result<Receipt, BackendError>;
+    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError>;
 
     /// The hot path: the user's list if it can be had without waiting and is good enough for `effort`, else `None`. Called
     /// on the thread that serves all other requests of its connection: microseconds only.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use ulex_domain::{Event, EventId, Feedback, Item, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, EventId, Feedback, Item, ItemId, Timestamp, UserId};
 use ulex_storage::data::{DataStore, MemoryStore, Submission};
 
 use crate::backend::{
@@ -106,7 +106,7 @@ fn has_all(item: &Item, query: &ListQuery) -> bool {
 
 #[async_trait]
 impl Backend for Double {
-    async fn submit(&self, event: Event, id: Option<EventId>) -> Result<Receipt, BackendError> {
+    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError> {
         self.check()?;
         self.submitted.fetch_add(1, Ordering::Relaxed);
         let outcomes = self.data.apply(vec![Submission { event_id: id, ..event.into() }]).await?;

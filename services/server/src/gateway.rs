@@ -23,7 +23,7 @@ use thiserror::Error;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument as _, warn};
-use ulex_domain::{Event, EventId};
+use ulex_domain::{Command, EventId};
 use ulex_nats::bus::{AppendOptions, Inbox, InboxAddresses};
 use ulex_nats::events::{EventEnvelope, Receipt};
 use ulex_nats::topology::EVENTS;
@@ -112,7 +112,7 @@ impl Gateway {
     /// # Errors
     ///
     /// See [`SubmitError`].
-    pub async fn submit(&self, event: Event, event_id: Option<EventId>) -> Result<Receipt, SubmitError> {
+    pub async fn submit(&self, event: Command, event_id: Option<EventId>) -> Result<Receipt, SubmitError> {
         let limit = self.bus.transport().max_payload().saturating_sub(ROOM);
         let parts = parts_of(event, limit)?;
         let whole = parts.len() == 1;
@@ -186,11 +186,11 @@ fn not_after(now: SystemTime) -> u128 {
 }
 
 /// The event in parts that make messages of at most `limit` bytes.
-fn parts_of(event: Event, limit: usize) -> Result<Vec<Event>, SubmitError> {
+fn parts_of(event: Command, limit: usize) -> Result<Vec<Command>, SubmitError> {
     if at_most(&event) <= limit {
         return Ok(vec![event]);
     }
-    let size = |event: &Event| serde_json::to_vec(event).map_or(usize::MAX, |bytes| bytes.len());
+    let size = |event: &Command| serde_json::to_vec(event).map_or(usize::MAX, |bytes| bytes.len());
     if size(&event) <= limit {
         return Ok(vec![event]);
     }
@@ -202,10 +202,10 @@ fn parts_of(event: Event, limit: usize) -> Result<Vec<Event>, SubmitError> {
 }
 
 /// A bound on the JSON of events that are mostly small, without writing it.
-fn at_most(event: &Event) -> usize {
+fn at_most(event: &Command) -> usize {
     const ROW: usize = 1024;
     match event {
-        Event::PutFeedback { rows, .. } => {
+        Command::PutFeedback { rows, .. } => {
             let row = |row: &ulex_domain::Feedback| {
                 // A character is at most six bytes of JSON (`\u0001`).
                 let text = row.feedback_type.len() + row.user_id.as_str().len() + row.item_id.as_str().len();
@@ -214,14 +214,14 @@ fn at_most(event: &Event) -> usize {
             };
             rows.iter().map(row).sum::<usize>() + ROW
         }
-        Event::PutUsers { .. }
-        | Event::PutItems { .. }
-        | Event::PatchUser { .. }
-        | Event::DeleteUser { .. }
-        | Event::PatchItem { .. }
-        | Event::SetCategory { .. }
-        | Event::DeleteItem { .. }
-        | Event::DeleteFeedback { .. } => usize::MAX,
+        Command::PutUsers { .. }
+        | Command::PutItems { .. }
+        | Command::PatchUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::PatchItem { .. }
+        | Command::SetCategory { .. }
+        | Command::DeleteItem { .. }
+        | Command::DeleteFeedback { .. } => usize::MAX,
     }
 }
 

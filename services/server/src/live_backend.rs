@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use ulex_domain::{Event, EventId, Feedback, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, EventId, Feedback, ItemId, Timestamp, UserId};
 use ulex_nats::bus::Bucket;
 use ulex_nats::membership::{Heartbeat, Role};
 use ulex_nats::topology::{PROGRESS, members};
@@ -70,7 +70,7 @@ fn failed(reason: RecommendError) -> BackendError {
 
 #[async_trait]
 impl Backend for LiveBackend {
-    async fn submit(&self, event: Event, id: Option<EventId>) -> Result<Receipt, BackendError> {
+    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError> {
         match self.gateway.submit(event, id).await {
             Ok(receipt) => Ok(Receipt { rows_deleted: receipt.rows_deleted, duplicate: receipt.duplicate }),
             Err(SubmitError::Overloaded) => Err(BackendError::Overloaded),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use ulex_domain::event_id::MAX_EVENT_ID_LENGTH;
-use ulex_domain::{Change, Event, EventId};
+use ulex_domain::{Change, Command, EventId};
 use ulex_nats::Token;
 
 /// The id of a later part of an event: `id#1`, `id#2`, ... The first part has the id itself. The same for the same
@@ -56,7 +56,7 @@ fn halves<T>(mut rows: Vec<T>) -> Result<(Vec<T>, Vec<T>), Vec<T>> {
     Ok((rows, second))
 }
 
-impl Halve for Event {
+impl Halve for Command {
     fn halve(self) -> Result<(Self, Self), Self> {
         match self {
             Self::PutUsers { users } => {
@@ -116,20 +116,24 @@ impl Halve for Vec<Change> {
 
 /// Drops rows whose key an earlier row of the same event has: they have no effect in one event, and must have none in
 /// the parts of it.
-pub(crate) fn without_repetitions(event: Event) -> Event {
+pub(crate) fn without_repetitions(event: Command) -> Command {
     match event {
-        Event::PutUsers { users } => Event::PutUsers { users: first_of(users, |user| user.user_id.clone()) },
-        Event::PutItems { items } => Event::PutItems { items: first_of(items, |item| item.item_id.clone()) },
-        Event::PutFeedback { rows, mode, insert_users, insert_items } => {
-            let rows = first_of(rows, ulex_domain::Feedback::key);
-            Event::PutFeedback { rows, mode, insert_users, insert_items }
+        Command::PutUsers { users } => {
+            Command::PutUsers { users: first_of(users, |user| user.user_id.clone()) }
         }
-        one @ (Event::PatchUser { .. }
-        | Event::DeleteUser { .. }
-        | Event::PatchItem { .. }
-        | Event::SetCategory { .. }
-        | Event::DeleteItem { .. }
-        | Event::DeleteFeedback { .. }) => one,
+        Command::PutItems { items } => {
+            Command::PutItems { items: first_of(items, |item| item.item_id.clone()) }
+        }
+        Command::PutFeedback { rows, mode, insert_users, insert_items } => {
+            let rows = first_of(rows, ulex_domain::Feedback::key);
+            Command::PutFeedback { rows, mode, insert_users, insert_items }
+        }
+        one @ (Command::PatchUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::PatchItem { .. }
+        | Command::SetCategory { .. }
+        | Command::DeleteItem { .. }
+        | Command::DeleteFeedback { .. }) => one,
     }
 }
 
@@ -144,17 +148,17 @@ mod tests {
     use proptest::prelude::*;
     use ulex_domain::{FeedbackMode, User, UserId};
 
-    fn users(numbers: impl IntoIterator<Item = u32>) -> Event {
+    fn users(numbers: impl IntoIterator<Item = u32>) -> Command {
         let user = |number| User {
             user_id: UserId::new(format!("u{number}")),
             labels: serde_json::Value::Null,
             comment: String::new(),
         };
-        Event::PutUsers { users: numbers.into_iter().map(user).collect() }
+        Command::PutUsers { users: numbers.into_iter().map(user).collect() }
     }
 
-    fn count(event: &Event) -> usize {
-        let Event::PutUsers { users } = event else { panic!("{event:?}") };
+    fn count(event: &Command) -> usize {
+        let Command::PutUsers { users } = event else { panic!("{event:?}") };
         users.len()
     }
 
@@ -165,11 +169,11 @@ mod tests {
             prop_assert!(parts.iter().all(|part| count(part) <= most));
             let mut together = Vec::new();
             for part in parts {
-                if let Event::PutUsers { users } = part {
+                if let Command::PutUsers { users } = part {
                     together.extend(users);
                 }
             }
-            prop_assert_eq!(Event::PutUsers { users: together }, users(0..rows));
+            prop_assert_eq!(Command::PutUsers { users: together }, users(0..rows));
         }
 
         #[test]
@@ -189,7 +193,7 @@ mod tests {
     #[test]
     fn what_cannot_be_cut_stays_whole() {
         assert_eq!(cut(users([1]), &|_| false), vec![users([1])]);
-        let deletion = Event::DeleteUser { user_id: UserId::new("u") };
+        let deletion = Command::DeleteUser { user_id: UserId::new("u") };
         assert_eq!(cut(deletion.clone(), &|_| false), vec![deletion]);
         assert_eq!(cut(Vec::<Change>::new(), &|_| false), vec![Vec::new()]);
     }
@@ -214,7 +218,7 @@ mod tests {
             labels: serde_json::Value::Null,
             comment: String::new(),
         };
-        let event = |values: &[f64]| Event::PutFeedback {
+        let event = |values: &[f64]| Command::PutFeedback {
             rows: values.iter().copied().map(row).collect(),
             mode: FeedbackMode::Accumulate,
             insert_users: true,

@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Error as JsonError;
-use ulex_domain::{Event, EventId, FeedbackKey, FeedbackMode, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, EventId, FeedbackKey, FeedbackMode, ItemId, Timestamp, UserId};
 use ulex_nats::Payload;
 use ulex_nats::events::EventEnvelope;
 use ulex_nats::transport::{EVENT_ID_HEADER, MESSAGE_ID_HEADER, Message, SCHEMA_HEADER};
@@ -205,40 +205,40 @@ enum Key {
 
 impl Key {
     /// Of an event with one row; `None` if it cannot be joined with others.
-    fn of(event: &Event) -> Option<Self> {
+    fn of(event: &Command) -> Option<Self> {
         match event {
-            Event::PutUsers { users } => users.first().map(|user| Self::User(user.user_id.clone())),
-            Event::PutItems { items } => items.first().map(|item| Self::Item(item.item_id.clone())),
-            Event::PutFeedback { rows, .. } => rows.first().map(|row| Self::Feedback(row.key())),
-            Event::PatchUser { .. }
-            | Event::DeleteUser { .. }
-            | Event::PatchItem { .. }
-            | Event::SetCategory { .. }
-            | Event::DeleteItem { .. }
-            | Event::DeleteFeedback { .. } => None,
+            Command::PutUsers { users } => users.first().map(|user| Self::User(user.user_id.clone())),
+            Command::PutItems { items } => items.first().map(|item| Self::Item(item.item_id.clone())),
+            Command::PutFeedback { rows, .. } => rows.first().map(|row| Self::Feedback(row.key())),
+            Command::PatchUser { .. }
+            | Command::DeleteUser { .. }
+            | Command::PatchItem { .. }
+            | Command::SetCategory { .. }
+            | Command::DeleteItem { .. }
+            | Command::DeleteFeedback { .. } => None,
         }
     }
 }
 
 /// Adds `next` to `event`, or returns it if it is something else.
-fn join(event: &mut Event, next: Event) -> Option<Event> {
+fn join(event: &mut Command, next: Command) -> Option<Command> {
     match (event, next) {
         (
-            Event::PutFeedback { rows, mode, insert_users, insert_items },
-            Event::PutFeedback { rows: next, mode: other, .. },
+            Command::PutFeedback { rows, mode, insert_users, insert_items },
+            Command::PutFeedback { rows: next, mode: other, .. },
         ) => {
             if *mode == other {
                 rows.extend(next);
                 return None;
             }
             let (insert_users, insert_items) = (*insert_users, *insert_items);
-            Some(Event::PutFeedback { rows: next, mode: other, insert_users, insert_items })
+            Some(Command::PutFeedback { rows: next, mode: other, insert_users, insert_items })
         }
-        (Event::PutUsers { users }, Event::PutUsers { users: next }) => {
+        (Command::PutUsers { users }, Command::PutUsers { users: next }) => {
             users.extend(next);
             None
         }
-        (Event::PutItems { items }, Event::PutItems { items: next }) => {
+        (Command::PutItems { items }, Command::PutItems { items: next }) => {
             items.extend(next);
             None
         }
@@ -255,27 +255,27 @@ fn named(mut events: Vec<EventEnvelope>, given_id: Option<&EventId>) -> Vec<Even
     events
 }
 
-fn event(asked: Asked, appended_at: Timestamp, admission: Admission) -> Event {
+fn event(asked: Asked, appended_at: Timestamp, admission: Admission) -> Command {
     let Admission { insert_users, insert_items } = admission;
     let feedback = |mut row: ulex_domain::Feedback, mode| {
         if row.timestamp.is_zero() {
             row.timestamp = appended_at;
             row.updated = appended_at;
         }
-        Event::PutFeedback { rows: vec![row], mode, insert_users, insert_items }
+        Command::PutFeedback { rows: vec![row], mode, insert_users, insert_items }
     };
     match asked {
         Asked::Add(row) => feedback(row, FeedbackMode::Accumulate),
         Asked::Replace(row) => feedback(row, FeedbackMode::Overwrite),
         Asked::RemoveFeedback(user_id, item_id, feedback_type) => {
-            Event::DeleteFeedback { user_id, item_id, feedback_type }
+            Command::DeleteFeedback { user_id, item_id, feedback_type }
         }
-        Asked::User(user) => Event::PutUsers { users: vec![user] },
-        Asked::PatchUser(user_id, patch) => Event::PatchUser { user_id, patch },
-        Asked::RemoveUser(user_id) => Event::DeleteUser { user_id },
-        Asked::Item(item) => Event::PutItems { items: vec![item] },
-        Asked::PatchItem(item_id, patch) => Event::PatchItem { item_id, patch },
-        Asked::RemoveItem(item_id) => Event::DeleteItem { item_id },
+        Asked::User(user) => Command::PutUsers { users: vec![user] },
+        Asked::PatchUser(user_id, patch) => Command::PatchUser { user_id, patch },
+        Asked::RemoveUser(user_id) => Command::DeleteUser { user_id },
+        Asked::Item(item) => Command::PutItems { items: vec![item] },
+        Asked::PatchItem(item_id, patch) => Command::PatchItem { item_id, patch },
+        Asked::RemoveItem(item_id) => Command::DeleteItem { item_id },
     }
 }
 

@@ -1,7 +1,8 @@
 //! Users, items and feedback: the nouns every other crate speaks in. No IO, no async, no threads.
 
+pub mod change;
+pub mod command;
 pub mod cursor;
-pub mod event;
 pub mod event_id;
 pub mod expression;
 pub mod feedback;
@@ -12,7 +13,8 @@ pub mod tenant;
 pub mod timestamp;
 pub mod user;
 
-pub use event::{Change, Event, FeedbackMode};
+pub use change::{Change, ItemState};
+pub use command::{Command, FeedbackMode};
 pub use event_id::EventId;
 pub use expression::Expression;
 pub use feedback::{Feedback, FeedbackKey};

@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, RandomState};
 use parking_lot::{RwLock, RwLockReadGuard};
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
-use ulex_domain::event::ItemState;
+use ulex_domain::ItemState;
 use ulex_domain::{ItemId, Timestamp};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
@@ -312,7 +312,7 @@ impl Eligibility {
 
 #[cfg(test)]
 mod tests {
-    use ulex_domain::{Event, Item};
+    use ulex_domain::{Command, Item};
     use ulex_storage::data::{MemoryStore, Submission};
 
     use super::*;
@@ -417,7 +417,7 @@ mod tests {
             labels: serde_json::Value::Null,
             comment: String::new(),
         });
-        let event = Event::PutItems { items: items.collect() };
+        let event = Command::PutItems { items: items.collect() };
         store.apply(vec![Submission::from(event)]).await.unwrap();
         let catalogue = Catalogue::default();
         assert_eq!(catalogue.load(&store).await.unwrap(), PAGE + 5);

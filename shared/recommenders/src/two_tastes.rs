@@ -13,7 +13,7 @@ use ulex_algorithms::model_set::{
 use ulex_algorithms::progress::CancelFlag;
 use ulex_algorithms::random::Seed;
 use ulex_algorithms::similarity::{KnnParams, OverlapIndex, OverlapParams};
-use ulex_domain::{Change, Event, Feedback, FeedbackMode, Item, ItemId, Timestamp, UserId};
+use ulex_domain::{Change, Command, Feedback, FeedbackMode, Item, ItemId, Timestamp, UserId};
 use ulex_settings::Settings;
 use ulex_storage::cache::{CacheStore, MemoryCache};
 use ulex_storage::data::{DataStore, Submission};
@@ -155,7 +155,7 @@ impl World {
         let recommender = Recommender::new(store.clone(), cache, plan, Duration::from_secs(5));
         let world = Self { recommender, store };
         let items = (0..2 * ITEMS).map(|index| item(&item_id(index), i64::from(index) + 1, &[]));
-        world.write(Event::PutItems { items: items.collect() }).await;
+        world.write(Command::PutItems { items: items.collect() }).await;
         let likes = likes();
         let mut rows = Vec::new();
         for user in 0..2 * FANS {
@@ -170,7 +170,7 @@ impl World {
     }
 
     /// Writes as a server does: into the store, then into the recommender.
-    pub async fn write(&self, event: Event) -> Vec<Change> {
+    pub async fn write(&self, event: Command) -> Vec<Change> {
         let outcome = self.store.apply(vec![Submission::from(event)]).await.unwrap();
         let changes: Vec<Change> = outcome.into_iter().flat_map(|outcome| outcome.changes).collect();
         self.recommender.applied(&changes).await.unwrap();
@@ -179,7 +179,7 @@ impl World {
 
     pub async fn put_feedback(&self, rows: Vec<Feedback>) {
         let (mode, insert_users, insert_items) = (FeedbackMode::Overwrite, true, true);
-        self.write(Event::PutFeedback { rows, mode, insert_users, insert_items }).await;
+        self.write(Command::PutFeedback { rows, mode, insert_users, insert_items }).await;
     }
 
     pub async fn feedback(&self, kind: &str, user: &str, items: &[&str]) {
@@ -187,16 +187,16 @@ impl World {
     }
 
     pub async fn put_item(&self, id: &str, published: i64, categories: &[&str]) {
-        self.write(Event::PutItems { items: vec![item(id, published, categories)] }).await;
+        self.write(Command::PutItems { items: vec![item(id, published, categories)] }).await;
     }
 
     pub async fn delete_item(&self, id: &str) {
-        self.write(Event::DeleteItem { item_id: ItemId::new(id) }).await;
+        self.write(Command::DeleteItem { item_id: ItemId::new(id) }).await;
     }
 
     pub async fn hide(&self, id: &str, is_hidden: bool) {
         let stored = self.store.item(&ItemId::new(id)).await.unwrap().unwrap();
-        self.write(Event::PutItems { items: vec![Item { is_hidden, ..stored }] }).await;
+        self.write(Command::PutItems { items: vec![Item { is_hidden, ..stored }] }).await;
     }
 
     /// The first `n` recommendations.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 use serde_json::Value;
 use smol_str::SmolStr;
-use ulex_domain::{Event, Feedback, FeedbackMode, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, Feedback, FeedbackMode, ItemId, Timestamp, UserId};
 use ulex_storage::cache::{CacheStore as _, MemoryCache, UserEntry};
 use ulex_storage::data::{DataStore, SqliteSettings, SqliteStore, Submission};
 
@@ -108,7 +108,7 @@ fn per_second(count: usize, time: Duration) -> f64 {
 
 fn post(rows: Vec<Feedback>) -> Vec<Submission> {
     let event =
-        Event::PutFeedback { rows, mode: FeedbackMode::Accumulate, insert_users: true, insert_items: true };
+        Command::PutFeedback { rows, mode: FeedbackMode::Accumulate, insert_users: true, insert_items: true };
     vec![Submission::from(event)]
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::SinkExt as _;
 use serde_json::Value;
 use smol_str::SmolStr;
-use ulex_domain::{Event, Feedback, FeedbackMode, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, Feedback, FeedbackMode, ItemId, Timestamp, UserId};
 use ulex_storage::data::{self, DataStore, Submission};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -126,7 +126,7 @@ async fn copy(url: &str, rows: &[Feedback]) -> Result<f64, Failure> {
 
 fn post(rows: Vec<Feedback>) -> Vec<Submission> {
     let mode = FeedbackMode::Accumulate;
-    let event = Event::PutFeedback { rows, mode, insert_users: true, insert_items: true };
+    let event = Command::PutFeedback { rows, mode, insert_users: true, insert_items: true };
     vec![Submission { event_id: None, position: None, event }]
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use smol_str::SmolStr;
-use ulex_domain::event::ItemState;
-use ulex_domain::{Change, Event, EventId, Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::ItemState;
+use ulex_domain::{Change, Command, EventId, Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
 
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -49,14 +49,14 @@ pub struct Submission {
     /// An event whose id is in the ledger has no effect. `None`: the event is not repeatable.
     pub event_id: Option<EventId>,
     /// What to do.
-    pub event: Event,
+    pub event: Command,
     /// Where it stands in a log. If the store has come that far in this log, the event has no effect.
     pub position: Option<LogPosition>,
 }
 
-impl From<Event> for Submission {
+impl From<Command> for Submission {
     /// Neither repeatable nor from a log.
-    fn from(event: Event) -> Self {
+    fn from(event: Command) -> Self {
         Self { event_id: None, event, position: None }
     }
 }
@@ -225,7 +225,7 @@ impl<'a> From<&'a Feedback> for FeedbackRow<'a> {
     }
 }
 
-/// What [`Event::SetCategory`] does to an item; removing the last category leaves an empty list.
+/// What [`Command::SetCategory`] does to an item; removing the last category leaves an empty list.
 fn set_category(item: &mut Item, category: &str, present: bool) {
     if !present {
         item.categories.iter_mut().for_each(|categories| categories.retain(|other| other != category));
@@ -237,7 +237,7 @@ fn set_category(item: &mut Item, category: &str, present: bool) {
     }
 }
 
-/// What [`Event::PutFeedback`] changed: what it created, then the pairs it wrote.
+/// What [`Command::PutFeedback`] changed: what it created, then the pairs it wrote.
 fn feedback_changes(
     user_ids: Vec<UserId>,
     items: Vec<ItemState>,

@@ -12,7 +12,7 @@ use ulex_algorithms::click_through::FmParams;
 use ulex_algorithms::model_set::RankerModel;
 use ulex_algorithms::progress::CancelFlag;
 use ulex_algorithms::top_k::Scored;
-use ulex_domain::event::ItemState;
+use ulex_domain::ItemState;
 use ulex_domain::{Feedback, ItemId, Timestamp, UserId};
 use ulex_master::dataset::table::Table;
 use ulex_master::task_board::TaskBoard;

@@ -1,6 +1,6 @@
 //! `ulex events tail`: one line for each message.
 
-use ulex_domain::{Event, FeedbackMode};
+use ulex_domain::{Command, FeedbackMode};
 use ulex_nats::Bus;
 use ulex_nats::events::EventEnvelope;
 use ulex_nats::topology::EVENTS;
@@ -31,21 +31,21 @@ fn line(kept: &StreamMessage, admission: Admission) -> String {
 
 fn described(envelope: &EventEnvelope) -> String {
     let said = match &envelope.event {
-        Event::PutUsers { users } => several("user", users.iter().map(|user| user.user_id.as_str())),
-        Event::PutItems { items } => several("item", items.iter().map(|item| item.item_id.as_str())),
-        Event::PatchUser { user_id, .. } => format!("change user {:?}", user_id.as_str()),
-        Event::DeleteUser { user_id } => format!("delete user {:?}", user_id.as_str()),
-        Event::PatchItem { item_id, .. } => format!("change item {:?}", item_id.as_str()),
-        Event::SetCategory { item_id, category, present } => {
+        Command::PutUsers { users } => several("user", users.iter().map(|user| user.user_id.as_str())),
+        Command::PutItems { items } => several("item", items.iter().map(|item| item.item_id.as_str())),
+        Command::PatchUser { user_id, .. } => format!("change user {:?}", user_id.as_str()),
+        Command::DeleteUser { user_id } => format!("delete user {:?}", user_id.as_str()),
+        Command::PatchItem { item_id, .. } => format!("change item {:?}", item_id.as_str()),
+        Command::SetCategory { item_id, category, present } => {
             let verb = if *present { "add" } else { "remove" };
             format!("{verb} category {category:?} of item {:?}", item_id.as_str())
         }
-        Event::DeleteItem { item_id } => format!("delete item {:?}", item_id.as_str()),
-        Event::DeleteFeedback { user_id, item_id, feedback_type } => {
+        Command::DeleteItem { item_id } => format!("delete item {:?}", item_id.as_str()),
+        Command::DeleteFeedback { user_id, item_id, feedback_type } => {
             let kind = feedback_type.as_deref().unwrap_or("all feedback");
             format!("delete {kind} of {:?} and {:?}", user_id.as_str(), item_id.as_str())
         }
-        Event::PutFeedback { rows, mode, .. } => {
+        Command::PutFeedback { rows, mode, .. } => {
             let verb = match mode {
                 FeedbackMode::Accumulate => "",
                 FeedbackMode::Overwrite => "replace ",

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use ulex_domain::{Event, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, User, UserId};
+use ulex_domain::{Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, User, UserId};
 use ulex_storage::data::Submission;
 
 use super::Options;
@@ -96,24 +96,24 @@ impl BatchBuilder {
         Batch { submissions, users, items, feedback, rejects, next: self.number, position }
     }
 
-    fn events(&mut self) -> Vec<(char, Event)> {
+    fn events(&mut self) -> Vec<(char, Command)> {
         let (users, items, rows) = (self.users.take(), self.items.take(), self.feedback.take());
         let mut events = Vec::new();
         if !users.is_empty() {
-            events.push(('u', Event::PutUsers { users }));
+            events.push(('u', Command::PutUsers { users }));
         }
         if !items.is_empty() {
-            events.push(('i', Event::PutItems { items }));
+            events.push(('i', Command::PutItems { items }));
         }
         if !rows.is_empty() {
             let (insert_users, insert_items) = self.insert;
-            let event = Event::PutFeedback { rows, mode: self.mode, insert_users, insert_items };
+            let event = Command::PutFeedback { rows, mode: self.mode, insert_users, insert_items };
             events.push(('f', event));
         }
         events
     }
 
-    fn submission(&self, kind: char, event: Event) -> Submission {
+    fn submission(&self, kind: char, event: Command) -> Submission {
         let id = format!("{}:{}{kind}", self.event_prefix, self.number);
         let event_id = Some(EventId::new(&id).expect("a short id of digits and letters"));
         Submission { event_id, ..event.into() }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::Value;
 use thiserror::Error;
-use ulex_domain::{Event, FeedbackMode};
+use ulex_domain::{Command, FeedbackMode};
 use ulex_storage::StorageError;
 use ulex_storage::data::{DataStore, Submission};
 
@@ -164,20 +164,20 @@ struct RestRequest {
 /// A submission as requests of bounded size, each with an event id of its own.
 fn requests_of(submission: &Submission) -> Result<Vec<RestRequest>, TargetError> {
     let (method, path, rows) = match &submission.event {
-        Event::PutUsers { users } => ("POST", "/api/users", values(users)),
-        Event::PutItems { items } => ("POST", "/api/items", values(items)),
-        Event::PutFeedback { rows, mode: FeedbackMode::Accumulate, .. } => {
+        Command::PutUsers { users } => ("POST", "/api/users", values(users)),
+        Command::PutItems { items } => ("POST", "/api/items", values(items)),
+        Command::PutFeedback { rows, mode: FeedbackMode::Accumulate, .. } => {
             ("POST", "/api/feedback", values(rows))
         }
-        Event::PutFeedback { rows, mode: FeedbackMode::Overwrite, .. } => {
+        Command::PutFeedback { rows, mode: FeedbackMode::Overwrite, .. } => {
             ("PUT", "/api/feedback", values(rows))
         }
-        Event::PatchUser { .. }
-        | Event::DeleteUser { .. }
-        | Event::PatchItem { .. }
-        | Event::SetCategory { .. }
-        | Event::DeleteItem { .. }
-        | Event::DeleteFeedback { .. } => return Err(TargetError::Unsupported),
+        Command::PatchUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::PatchItem { .. }
+        | Command::SetCategory { .. }
+        | Command::DeleteItem { .. }
+        | Command::DeleteFeedback { .. } => return Err(TargetError::Unsupported),
     };
     let id = submission.event_id.as_ref().map_or("", |id| id.as_str());
     let requests = rows.chunks(ROWS_PER_REQUEST).enumerate().map(|(chunk, rows)| RestRequest {
@@ -222,7 +222,7 @@ mod tests {
         };
         let users = (0..ROWS_PER_REQUEST + 1).map(user).collect();
         let event_id = EventId::new("import:d:0u").ok();
-        let submission = Submission { event_id, ..Event::PutUsers { users }.into() };
+        let submission = Submission { event_id, ..Command::PutUsers { users }.into() };
         let requests = requests_of(&submission).unwrap();
         assert_eq!(requests.len(), 2);
         assert_eq!((requests[1].path, requests[1].event_id.as_str()), ("/api/users", "import:d:0u.1"));

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
-use ulex_domain::{Event, EventId, Feedback, FeedbackMode};
+use ulex_domain::{Command, EventId, Feedback, FeedbackMode};
 use ulex_storage::data::Submission;
 
 use super::*;
@@ -15,7 +15,7 @@ const ULEX_DATA_DIR: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../share
 /// Keeps what it is given, as a store with a ledger would; refuses after a number of batches.
 #[derive(Default)]
 struct Recorder {
-    seen: Mutex<HashMap<EventId, Event>>,
+    seen: Mutex<HashMap<EventId, Command>>,
     refuse_after: Option<usize>,
 }
 
@@ -23,7 +23,7 @@ impl Recorder {
     fn feedback(&self) -> Vec<Feedback> {
         let mut rows = Vec::new();
         for event in self.seen.lock().unwrap().values() {
-            if let Event::PutFeedback { rows: more, .. } = event {
+            if let Command::PutFeedback { rows: more, .. } = event {
                 rows.extend(more.clone());
             }
         }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use ulex_algorithms::evaluation::ranking::{RankingMeasures, measure};
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::model_set::{Collaborative, ModelSet};
-use ulex_domain::event::ItemState;
+use ulex_domain::ItemState;
 use ulex_domain::{ItemId, Timestamp};
 use ulex_recommenders::catalogue::{Catalogue, Eligibility};
 use ulex_recommenders::history::{History, Liked, Signal};

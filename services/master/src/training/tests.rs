@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::Value;
 use smol_str::SmolStr;
-use ulex_domain::{Event, Feedback, FeedbackMode, Item, ItemId, UserId};
+use ulex_domain::{Command, Feedback, FeedbackMode, Item, ItemId, UserId};
 use ulex_settings::from_toml;
 use ulex_storage::data::{DataStore as _, FeedbackRow, MemoryStore, Submission};
 
@@ -31,8 +31,8 @@ async fn table(rows: Vec<Feedback>) -> Table {
     let store = MemoryStore::new();
     let items = (0..ITEMS).map(|item| Item::bare(ItemId::new(format!("i{item}")))).collect();
     let feedback =
-        Event::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true };
-    let events = vec![Event::PutItems { items }, feedback];
+        Command::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true };
+    let events = vec![Command::PutItems { items }, feedback];
     let submissions = events.into_iter().map(Submission::from).collect();
     store.apply(submissions).await.unwrap();
     Table::load(&store).await.unwrap()

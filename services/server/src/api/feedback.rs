@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use smol_str::SmolStr;
 use ulex_domain::cursor::encode_feedback;
 use ulex_domain::feedback_filter::FeedbackFilterError;
-use ulex_domain::{Event, EventId, Feedback, FeedbackFilter, FeedbackMode};
+use ulex_domain::{Command, EventId, Feedback, FeedbackFilter, FeedbackMode};
 
 use super::{Success, cursor, quota};
 use crate::decode::{self, FeedbackRows};
@@ -69,7 +69,7 @@ async fn insert(call: &Call, given: FeedbackRows, mode: FeedbackMode) -> Answer 
         let settings = call.settings();
         (settings.auto_insert_user, settings.auto_insert_item)
     };
-    let event = |rows| Event::PutFeedback { rows, mode, insert_users, insert_items };
+    let event = |rows| Command::PutFeedback { rows, mode, insert_users, insert_items };
     if event_ids.is_empty() {
         return call.submit(event(rows), count).await;
     }
@@ -165,7 +165,7 @@ async fn get_pair(call: Call) -> Answer {
     responses((status = 200, body = Success))
 )]
 async fn delete_pair(call: Call) -> Answer {
-    let event = Event::DeleteFeedback { user_id: call.user(0), item_id: call.item(1), feedback_type: None };
+    let event = Command::DeleteFeedback { user_id: call.user(0), item_id: call.item(1), feedback_type: None };
     Ok(affected(call.submit_counted(event).await?.rows_deleted))
 }
 
@@ -192,7 +192,7 @@ async fn get_one(call: Call) -> Answer {
     responses((status = 200, body = Success))
 )]
 async fn delete_one(call: Call) -> Answer {
-    let event = Event::DeleteFeedback {
+    let event = Command::DeleteFeedback {
         user_id: call.user(1),
         item_id: call.item(2),
         feedback_type: Some(SmolStr::new(call.parameter(0))),

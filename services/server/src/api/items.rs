@@ -1,7 +1,7 @@
 //! `/api/item` and `/api/items`.
 
 use ulex_domain::cursor::encode_id;
-use ulex_domain::{Event, Item, ItemId, ItemPatch};
+use ulex_domain::{Command, Item, ItemId, ItemPatch};
 
 use super::users::not_found;
 use super::{Success, cursor, quota};
@@ -27,7 +27,7 @@ async fn put(call: &Call, items: Vec<Item>) -> Answer {
         return Ok(affected(0));
     }
     quota::check_items(call, &items).await?;
-    call.submit(Event::PutItems { items }, rows).await
+    call.submit(Command::PutItems { items }, rows).await
 }
 
 /// Inserts an item, or replaces all its fields. The timestamp may have any common form.
@@ -62,7 +62,7 @@ async fn patch_item(mut call: Call) -> Answer {
     quota::check_sizes(&limits, patch.labels.as_ref(), patch.comment.as_deref())?;
     quota::check_categories(&limits, patch.categories.as_deref())?;
     let item_id = call.item(0);
-    call.submit(Event::PatchItem { item_id, patch }, 1).await
+    call.submit(Command::PatchItem { item_id, patch }, 1).await
 }
 
 async fn find(call: &Call, id: &ItemId) -> Result<Item, ApiError> {
@@ -121,7 +121,7 @@ async fn search(call: &Call, words: &str, n: usize) -> Answer {
 )]
 async fn delete_item(call: Call) -> Answer {
     let item_id = call.item(0);
-    call.submit(Event::DeleteItem { item_id }, 1).await
+    call.submit(Command::DeleteItem { item_id }, 1).await
 }
 
 async fn set_category(call: &Call, present: bool) -> Answer {
@@ -132,7 +132,7 @@ async fn set_category(call: &Call, present: bool) -> Answer {
         categories.push(category.clone());
         quota::check_categories(&call.settings().quota, Some(&categories))?;
     }
-    call.submit(Event::SetCategory { item_id, category, present }, 1).await
+    call.submit(Command::SetCategory { item_id, category, present }, 1).await
 }
 
 /// Adds a category to an item unless it has it.

@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use smol_str::SmolStr;
-use ulex_domain::{Event, Feedback, FeedbackMode, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, Feedback, FeedbackMode, ItemId, Timestamp, UserId};
 
 use super::Score;
 use crate::backend::{ListQuery, Recommended, ScoredItem};
@@ -115,7 +115,7 @@ async fn record(
     };
     let rows = list.iter().map(row).collect();
     let mode = FeedbackMode::Accumulate;
-    let event = Event::PutFeedback { rows, mode, insert_users: false, insert_items: false };
+    let event = Command::PutFeedback { rows, mode, insert_users: false, insert_items: false };
     call.submit_counted(event).await?;
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `/api/user` and `/api/users`.
 
 use ulex_domain::cursor::encode_id;
-use ulex_domain::{Event, User, UserId, UserPatch};
+use ulex_domain::{Command, User, UserId, UserPatch};
 
 use super::{Success, cursor, quota};
 use crate::error::ApiError;
@@ -33,7 +33,7 @@ async fn put(call: &Call, users: Vec<User>) -> Answer {
         return Ok(crate::http::call::affected(0));
     }
     quota::check_users(call, &users).await?;
-    call.submit(Event::PutUsers { users }, rows).await
+    call.submit(Command::PutUsers { users }, rows).await
 }
 
 /// Inserts a user, or replaces its labels and comment.
@@ -66,7 +66,7 @@ async fn patch_user(mut call: Call) -> Answer {
     let patch = call.decode(decode::user_patch).await?;
     quota::check_sizes(&call.settings().quota, patch.labels.as_ref(), patch.comment.as_deref())?;
     let user_id = call.user(0);
-    call.submit(Event::PatchUser { user_id, patch }, 1).await
+    call.submit(Command::PatchUser { user_id, patch }, 1).await
 }
 
 /// Returns a user.
@@ -107,5 +107,5 @@ async fn get_users(call: Call) -> Answer {
 )]
 async fn delete_user(call: Call) -> Answer {
     let user_id = call.user(0);
-    call.submit(Event::DeleteUser { user_id }, 1).await
+    call.submit(Command::DeleteUser { user_id }, 1).await
 }

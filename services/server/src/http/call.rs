@@ -9,7 +9,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse};
 use arc_swap::Guard;
 use std::sync::Arc;
-use ulex_domain::{Event, EventId, ItemId, UserId};
+use ulex_domain::{Command, EventId, ItemId, UserId};
 
 use super::body;
 use super::path::Segments;
@@ -97,14 +97,14 @@ impl Call {
     }
 
     /// Submits an event and reports `rows` as affected.
-    pub(crate) async fn submit(&self, event: Event, rows: usize) -> Answer {
+    pub(crate) async fn submit(&self, event: Command, rows: usize) -> Answer {
         let id = self.event_id()?;
         self.backend().submit(event, id).await?;
         Ok(affected(rows as u64))
     }
 
     /// Submits an event of which the number of rows is wanted.
-    pub(crate) async fn submit_counted(&self, event: Event) -> Result<Receipt, ApiError> {
+    pub(crate) async fn submit_counted(&self, event: Command) -> Result<Receipt, ApiError> {
         let id = self.event_id()?;
         Ok(self.backend().submit(event, id).await?)
     }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use tracing::error;
-use ulex_domain::event::ItemState;
-use ulex_domain::{Change, Event, ItemId, UserId};
+use ulex_domain::ItemState;
+use ulex_domain::{Change, Command, ItemId, UserId};
 use ulex_nats::bus::AppendOptions;
 use ulex_nats::changes::Changes;
 use ulex_nats::transport::NODE_HEADER;
@@ -78,25 +78,25 @@ struct Touched {
 }
 
 impl Touched {
-    fn note(&mut self, event: &Event) {
+    fn note(&mut self, event: &Command) {
         match event {
-            Event::PutUsers { users } => self.users.extend(users.iter().map(|user| user.user_id.clone())),
-            Event::PatchUser { user_id, .. } => {
+            Command::PutUsers { users } => self.users.extend(users.iter().map(|user| user.user_id.clone())),
+            Command::PatchUser { user_id, .. } => {
                 self.users.insert(user_id.clone());
             }
-            Event::DeleteUser { user_id } => self.deleted_users.push(user_id.clone()),
-            Event::PutItems { items } => self.items.extend(items.iter().map(|item| item.item_id.clone())),
-            Event::PatchItem { item_id, .. } | Event::SetCategory { item_id, .. } => {
+            Command::DeleteUser { user_id } => self.deleted_users.push(user_id.clone()),
+            Command::PutItems { items } => self.items.extend(items.iter().map(|item| item.item_id.clone())),
+            Command::PatchItem { item_id, .. } | Command::SetCategory { item_id, .. } => {
                 self.items.insert(item_id.clone());
             }
-            Event::DeleteItem { item_id } => self.deleted_items.push(item_id.clone()),
-            Event::PutFeedback { rows, .. } => {
+            Command::DeleteItem { item_id } => self.deleted_items.push(item_id.clone()),
+            Command::PutFeedback { rows, .. } => {
                 // Users and items that it may have created.
                 self.users.extend(rows.iter().map(|row| row.user_id.clone()));
                 self.items.extend(rows.iter().map(|row| row.item_id.clone()));
                 self.pairs.extend(rows.iter().map(|row| (row.user_id.clone(), row.item_id.clone())));
             }
-            Event::DeleteFeedback { user_id, item_id, .. } => {
+            Command::DeleteFeedback { user_id, item_id, .. } => {
                 self.pairs.push((user_id.clone(), item_id.clone()));
             }
         }
@@ -105,7 +105,7 @@ impl Touched {
 
 /// The changes of events that were applied at some time, said again from what the store holds now: deletions first, then
 /// whatever is there, so that one who heard nothing of it and one who heard everything end up with the same.
-pub(super) async fn again(store: &dyn DataStore, events: &[&Event]) -> Result<Vec<Change>, StorageError> {
+pub(super) async fn again(store: &dyn DataStore, events: &[&Command]) -> Result<Vec<Change>, StorageError> {
     let mut touched = Touched::default();
     events.iter().for_each(|event| touched.note(event));
     let Touched { mut users, mut items, mut pairs, deleted_users, deleted_items } = touched;

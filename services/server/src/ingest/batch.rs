@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use smol_str::SmolStr;
 use tracing::Span;
-use ulex_domain::Event;
+use ulex_domain::Command;
 use ulex_nats::events::EventEnvelope;
 use ulex_nats::transport::{NOT_AFTER_HEADER, RECEIPT_HEADER, RawDelivery};
 use ulex_storage::data::{LogPosition, Submission};
@@ -128,16 +128,16 @@ impl Ahead {
     }
 }
 
-fn rows_of(event: &Event) -> usize {
+fn rows_of(event: &Command) -> usize {
     match event {
-        Event::PutUsers { users } => users.len(),
-        Event::PutItems { items } => items.len(),
-        Event::PutFeedback { rows, .. } => rows.len(),
-        Event::PatchUser { .. }
-        | Event::DeleteUser { .. }
-        | Event::PatchItem { .. }
-        | Event::SetCategory { .. }
-        | Event::DeleteItem { .. }
-        | Event::DeleteFeedback { .. } => 1,
+        Command::PutUsers { users } => users.len(),
+        Command::PutItems { items } => items.len(),
+        Command::PutFeedback { rows, .. } => rows.len(),
+        Command::PatchUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::PatchItem { .. }
+        | Command::SetCategory { .. }
+        | Command::DeleteItem { .. }
+        | Command::DeleteFeedback { .. } => 1,
     }
 }

@@ -1,7 +1,7 @@
 //! What an ingester counts for `/metrics`. Resolved once, so that counting is an addition.
 
 use metrics::{Counter, Histogram, counter, histogram};
-use ulex_domain::Event;
+use ulex_domain::Command;
 
 /// As the label `kind` says it.
 const KINDS: [&str; 9] = [
@@ -16,17 +16,17 @@ const KINDS: [&str; 9] = [
     "delete_feedback",
 ];
 
-const fn kind_of(event: &Event) -> usize {
+const fn kind_of(event: &Command) -> usize {
     match event {
-        Event::PutUsers { .. } => 0,
-        Event::PatchUser { .. } => 1,
-        Event::DeleteUser { .. } => 2,
-        Event::PutItems { .. } => 3,
-        Event::PatchItem { .. } => 4,
-        Event::SetCategory { .. } => 5,
-        Event::DeleteItem { .. } => 6,
-        Event::PutFeedback { .. } => 7,
-        Event::DeleteFeedback { .. } => 8,
+        Command::PutUsers { .. } => 0,
+        Command::PatchUser { .. } => 1,
+        Command::DeleteUser { .. } => 2,
+        Command::PutItems { .. } => 3,
+        Command::PatchItem { .. } => 4,
+        Command::SetCategory { .. } => 5,
+        Command::DeleteItem { .. } => 6,
+        Command::PutFeedback { .. } => 7,
+        Command::DeleteFeedback { .. } => 8,
     }
 }
 
@@ -58,7 +58,7 @@ impl Measures {
         }
     }
 
-    pub(super) fn applied(&self, event: &Event) {
+    pub(super) fn applied(&self, event: &Command) {
         self.applied[kind_of(event)].increment(1);
     }
 }
@@ -72,12 +72,12 @@ mod tests {
     fn a_kind_is_named_as_its_event_is_written() {
         let (user_id, item_id) = (UserId::new("u"), ItemId::new("i"));
         let events = [
-            Event::PutUsers { users: Vec::new() },
-            Event::DeleteUser { user_id: user_id.clone() },
-            Event::PutItems { items: Vec::new() },
-            Event::SetCategory { item_id: item_id.clone(), category: String::new(), present: true },
-            Event::DeleteItem { item_id: item_id.clone() },
-            Event::DeleteFeedback { user_id, item_id, feedback_type: None },
+            Command::PutUsers { users: Vec::new() },
+            Command::DeleteUser { user_id: user_id.clone() },
+            Command::PutItems { items: Vec::new() },
+            Command::SetCategory { item_id: item_id.clone(), category: String::new(), present: true },
+            Command::DeleteItem { item_id: item_id.clone() },
+            Command::DeleteFeedback { user_id, item_id, feedback_type: None },
         ];
         for event in events {
             let written = serde_json::to_value(&event).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use ulex_domain::{Change, Event, EventId, ItemId, TenantId, User, UserId};
+use ulex_domain::{Change, Command, EventId, ItemId, TenantId, User, UserId};
 use ulex_nats::bus::Reader;
 use ulex_nats::changes::Changes;
 use ulex_nats::dead_letters::{DeadBody, DeadLetter};
@@ -103,7 +103,7 @@ impl Place {
         rows.iter().map(|row| row.value).sum()
     }
 
-    async fn read<E: ulex_nats::Event>(&self, stream: &str) -> Vec<E> {
+    async fn read<E: ulex_nats::Subject>(&self, stream: &str) -> Vec<E> {
         let mut reader: Reader<E> = self.parts.bus.reader(stream, ReadFrom::First).await.unwrap();
         let read = reader.read(10_000, Duration::ZERO).await.unwrap();
         read.into_iter().map(|one| one.body.unwrap()).collect()
@@ -275,7 +275,7 @@ async fn while_the_store_is_away_callers_are_told_and_publishers_are_waited_for_
     place.publish("user", None, r#"{"UserId":"u","Comment":"first"}"#).await;
     place.publish("user", None, r#"{"UserId":"u","Comment":"second"}"#).await;
     *place.faults.away.lock() = 3;
-    let write = Event::PutUsers { users: vec![user("refused")] };
+    let write = Command::PutUsers { users: vec![user("refused")] };
     let asked = tokio::time::Instant::now();
     tokio::select! {
         () = place.worker().run() => panic!("the ingester ended"),
@@ -297,7 +297,7 @@ async fn nobody_is_told_503_while_the_event_is_still_in_the_log() {
     let gateway = Gateway::open(place.parts.bus.clone(), 10, None).await.unwrap();
     *place.faults.away.lock() = 1;
     place.faults.arm(Point::Remove, Side::Before, Way::Fails);
-    let write = Event::PutUsers { users: vec![user("u")] };
+    let write = Command::PutUsers { users: vec![user("u")] };
     tokio::select! {
         () = place.worker().run() => panic!("the ingester ended"),
         result = gateway.submit(write, None) => assert!(result.is_ok(), "{result:?}"),
@@ -312,7 +312,7 @@ async fn a_commit_whose_word_was_lost_is_a_success() {
     place.faults.arm(Point::Apply, Side::After, Way::Fails);
     tokio::select! {
         () = place.worker().run() => panic!("the ingester ended"),
-        result = gateway.submit(Event::PutUsers { users: vec![user("u")] }, None) => {
+        result = gateway.submit(Command::PutUsers { users: vec![user("u")] }, None) => {
             assert!(result.is_ok(), "{result:?}");
         }
     }
@@ -327,7 +327,7 @@ async fn what_nobody_waits_for_any_more_is_removed_unless_it_was_applied() {
     let place = Place::new().await;
     let gateway = Gateway::open(place.parts.bus.clone(), 10, None).await.unwrap();
     let asked = tokio::time::Instant::now();
-    let result = gateway.submit(Event::PutUsers { users: vec![user("u")] }, None).await;
+    let result = gateway.submit(Command::PutUsers { users: vec![user("u")] }, None).await;
     assert!(
         matches!(&result, Err(SubmitError::Unavailable(text)) if text.contains("not confirmed")),
         "{result:?}"
@@ -351,7 +351,7 @@ async fn what_nobody_waits_for_any_more_is_removed_unless_it_was_applied() {
             let state = log.stream_state(&EVENTS.name).await.unwrap();
             let sequence = crate::published::position(appended.sequence, 0);
             let position = Some(ulex_storage::data::LogPosition { log: state.log.into(), sequence });
-            let event = Event::PutUsers { users: vec![self::user("applied")] };
+            let event = Command::PutUsers { users: vec![self::user("applied")] };
             let submission = ulex_storage::data::Submission { event_id: None, event, position };
             place.store.inner.apply(vec![submission]).await.unwrap();
             place.drain().await;
@@ -367,7 +367,7 @@ async fn a_write_larger_than_a_message_goes_in_parts_and_is_answered_when_all_ar
     let place = Place::with_payload(16 << 10).await;
     let gateway = Gateway::open(place.parts.bus.clone(), 1000, None).await.unwrap();
     let event =
-        || Event::PutUsers { users: (0..1000).map(|number| user(format!("user {number}"))).collect() };
+        || Command::PutUsers { users: (0..1000).map(|number| user(format!("user {number}"))).collect() };
     let id = Some(EventId::new("large").unwrap());
     for duplicate in [false, true] {
         tokio::select! {
@@ -380,7 +380,7 @@ async fn a_write_larger_than_a_message_goes_in_parts_and_is_answered_when_all_ar
     place.drain().await;
     let announced = place.changes().await.iter().map(announce::rows_of).sum::<u64>();
     assert!(announced >= 1000, "{announced}");
-    let huge = Event::PutUsers { users: vec![User { comment: "x".repeat(20 << 10), ..user("huge") }] };
+    let huge = Command::PutUsers { users: vec![User { comment: "x".repeat(20 << 10), ..user("huge") }] };
     let result = gateway.submit(huge, None).await;
     assert!(matches!(result, Err(SubmitError::TooLarge { .. })), "{result:?}");
 }
@@ -397,7 +397,7 @@ async fn a_log_that_is_full_or_does_not_answer_is_said_soon() {
         message.payload = Bytes::from(vec![b'x'; size]);
         while full.transport().append(message.clone()).await.is_ok() {}
     }
-    let event = || Event::PutUsers { users: vec![user("u")] };
+    let event = || Command::PutUsers { users: vec![user("u")] };
     let asked = tokio::time::Instant::now();
     let result = gateway.submit(event(), None).await;
     assert!(matches!(&result, Err(SubmitError::Unavailable(text)) if text.contains("full")), "{result:?}");

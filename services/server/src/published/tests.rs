@@ -26,14 +26,14 @@ fn read(kind: &str, headers: &[(&str, &str)], body: &str) -> Result<Vec<EventEnv
     events_of(&message(kind, headers, body.as_bytes()), at(), OPEN)
 }
 
-fn one(kind: &str, body: &str) -> Event {
+fn one(kind: &str, body: &str) -> Command {
     let events = read(kind, &[], body).unwrap();
     assert_eq!(events.len(), 1, "{events:?}");
     events.into_iter().next().unwrap().event
 }
 
-fn rows(event: &Event) -> (&[Feedback], FeedbackMode) {
-    let Event::PutFeedback { rows, mode, insert_users: true, insert_items: false } = event else {
+fn rows(event: &Command) -> (&[Feedback], FeedbackMode) {
+    let Command::PutFeedback { rows, mode, insert_users: true, insert_items: false } = event else {
         panic!("{event:?}")
     };
     (rows, *mode)
@@ -62,7 +62,7 @@ fn operations_are_said_in_the_record() {
     let put = one("feedback", r#"{"Op":"put","FeedbackType":"a","UserId":"u","ItemId":"i"}"#);
     assert_eq!(rows(&put).1, FeedbackMode::Overwrite);
     let (user_id, item_id) = (UserId::new("u"), ItemId::new("i"));
-    let delete = |feedback_type| Event::DeleteFeedback {
+    let delete = |feedback_type| Command::DeleteFeedback {
         user_id: user_id.clone(),
         item_id: item_id.clone(),
         feedback_type,
@@ -72,32 +72,36 @@ fn operations_are_said_in_the_record() {
     assert_eq!(one("feedback", typed), delete(Some("a".into())));
     assert_eq!(
         one("user", r#"{"Op":"delete","UserId":"u"}"#),
-        Event::DeleteUser { user_id: user_id.clone() }
+        Command::DeleteUser { user_id: user_id.clone() }
     );
     assert_eq!(
         one("item", r#"{"Op":"delete","ItemId":"i"}"#),
-        Event::DeleteItem { item_id: item_id.clone() }
+        Command::DeleteItem { item_id: item_id.clone() }
     );
-    let Event::PatchItem { patch, .. } = one("item", r#"{"Op":"patch","ItemId":"i","IsHidden":true}"#) else {
+    let Command::PatchItem { patch, .. } = one("item", r#"{"Op":"patch","ItemId":"i","IsHidden":true}"#)
+    else {
         panic!("no patch")
     };
     assert_eq!((patch.is_hidden, patch.categories, patch.timestamp), (Some(true), None, None));
-    let Event::PatchUser { patch, .. } = one("user", r#"{"Op":"patch","UserId":"u","Comment":"c"}"#) else {
+    let Command::PatchUser { patch, .. } = one("user", r#"{"Op":"patch","UserId":"u","Comment":"c"}"#) else {
         panic!("no patch")
     };
     assert_eq!((patch.labels, patch.comment.as_deref()), (None, Some("c")));
     let user = User { user_id, labels: serde_json::json!({"a": ["b"]}), comment: String::new() };
-    assert_eq!(one("user", r#"{"UserId":"u","Labels":{"a":["b"]}}"#), Event::PutUsers { users: vec![user] });
+    assert_eq!(
+        one("user", r#"{"UserId":"u","Labels":{"a":["b"]}}"#),
+        Command::PutUsers { users: vec![user] }
+    );
 }
 
 #[test]
 fn an_array_takes_effect_in_its_order() {
     let body = r#"[{"UserId":"a"},{"UserId":"b"},{"Op":"delete","UserId":"a"},{"UserId":"a"},{"UserId":"a","Comment":"x"}]"#;
-    let events: Vec<Event> =
+    let events: Vec<Command> =
         read("user", &[], body).unwrap().into_iter().map(|envelope| envelope.event).collect();
-    let count = |event: &Event| if let Event::PutUsers { users } = event { users.len() } else { 0 };
+    let count = |event: &Command| if let Command::PutUsers { users } = event { users.len() } else { 0 };
     let counts: Vec<usize> = events.iter().map(count).collect();
-    assert_eq!(events[1], Event::DeleteUser { user_id: UserId::new("a") });
+    assert_eq!(events[1], Command::DeleteUser { user_id: UserId::new("a") });
     assert_eq!(counts, [2, 0, 1, 1], "the last record replaces the one before it");
     assert_eq!(read("user", &[], "[]").unwrap(), []);
 }
@@ -160,7 +164,7 @@ fn the_header_says_the_schema_and_its_version() {
 
 #[test]
 fn an_envelope_of_the_gateway_is_read_as_it_is() {
-    let envelope = EventEnvelope { event_id: None, event: Event::DeleteUser { user_id: UserId::new("u") } };
+    let envelope = EventEnvelope { event_id: None, event: Command::DeleteUser { user_id: UserId::new("u") } };
     let body = serde_json::to_string(&envelope).unwrap();
     assert_eq!(read("user", &[("ulex-schema", "event/1")], &body).unwrap(), vec![envelope]);
     assert!(read("user", &[("ulex-schema", "event/1")], "{}").unwrap_err().contains("event"));

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use ulex_algorithms::list::blend::{Blend, Standardisation};
 use ulex_algorithms::model_set::{Collaborative, Leaderboard, ModelSet, PipelineBlend};
-use ulex_domain::event::ItemState;
+use ulex_domain::ItemState;
 use ulex_domain::{ItemId, Timestamp};
 
 use super::*;

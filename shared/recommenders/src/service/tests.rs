@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proptest::prelude::*;
 use ulex_algorithms::model_set::{Manifest, ModelSet};
-use ulex_domain::{Event, Timestamp, UserId};
+use ulex_domain::{Command, Timestamp, UserId};
 use ulex_storage::StorageError;
 use ulex_storage::cache::{CacheStore, Mark, MemoryCache, UserEntry, UserView};
 use ulex_storage::data::DataStore;
@@ -78,7 +78,7 @@ async fn a_list_is_kept_and_used_until_something_it_depends_on_changes() {
     world.feedback("like", "red-fan-0", &["red-19"]).await;
     assert!(kept(&world, "red-fan-0").await.is_none());
     world.list("red-fan-0", 5).await;
-    world.write(Event::DeleteUser { user_id: UserId::new("red-fan-0") }).await;
+    world.write(Command::DeleteUser { user_id: UserId::new("red-fan-0") }).await;
     assert!(kept(&world, "red-fan-0").await.is_none());
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 use ulex_domain::{
-    Event, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, Timestamp, User, UserId,
+    Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, Timestamp, User, UserId,
 };
 
 use crate::data::{DataStore, Outcome, Submission};
@@ -87,20 +87,20 @@ fn key(feedback_type: &str, user: &str, item: &str) -> FeedbackKey {
 }
 
 /// POST: adds up, creates what is unknown.
-fn post(rows: Vec<Feedback>) -> Event {
-    Event::PutFeedback { rows, mode: FeedbackMode::Accumulate, insert_users: true, insert_items: true }
+fn post(rows: Vec<Feedback>) -> Command {
+    Command::PutFeedback { rows, mode: FeedbackMode::Accumulate, insert_users: true, insert_items: true }
 }
 
 /// PUT: replaces, creates what is unknown.
-fn overwrite(rows: Vec<Feedback>) -> Event {
-    Event::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true }
+fn overwrite(rows: Vec<Feedback>) -> Command {
+    Command::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true }
 }
 
-fn named(id: &str, event: Event) -> Submission {
+fn named(id: &str, event: Command) -> Submission {
     Submission { event_id: Some(EventId::new(id).expect("the suite's ids are valid")), ..event.into() }
 }
 
-async fn apply(store: &dyn DataStore, event: Event) -> Outcome {
+async fn apply(store: &dyn DataStore, event: Command) -> Outcome {
     let outcomes = store.apply(vec![Submission::from(event)]).await.expect("apply");
     assert_eq!(outcomes.len(), 1, "one outcome for each submission");
     outcomes.into_iter().next().expect("there is one")

@@ -2,7 +2,7 @@
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 use tokio::sync::mpsc;
-use ulex_domain::Event;
+use ulex_domain::Command;
 
 use super::Submission;
 
@@ -15,15 +15,15 @@ const CALLS: usize = 1_024;
 /// How many rows submissions have together, at least one each.
 pub(crate) fn rows_of<'call>(submissions: impl IntoIterator<Item = &'call Submission>) -> usize {
     let rows_of = |submission: &Submission| match &submission.event {
-        Event::PutUsers { users } => users.len().max(1),
-        Event::PutItems { items } => items.len().max(1),
-        Event::PutFeedback { rows, .. } => rows.len().max(1),
-        Event::PatchUser { .. }
-        | Event::DeleteUser { .. }
-        | Event::PatchItem { .. }
-        | Event::SetCategory { .. }
-        | Event::DeleteItem { .. }
-        | Event::DeleteFeedback { .. } => 1,
+        Command::PutUsers { users } => users.len().max(1),
+        Command::PutItems { items } => items.len().max(1),
+        Command::PutFeedback { rows, .. } => rows.len().max(1),
+        Command::PatchUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::PatchItem { .. }
+        | Command::SetCategory { .. }
+        | Command::DeleteItem { .. }
+        | Command::DeleteFeedback { .. } => 1,
     };
     submissions.into_iter().map(rows_of).sum()
 }

@@ -10,9 +10,9 @@ use std::ops::ControlFlow;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
-use ulex_domain::event::ItemState;
+use ulex_domain::ItemState;
 use ulex_domain::{
-    Change, Event, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User,
+    Change, Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User,
     UserId, UserPatch,
 };
 
@@ -86,24 +86,24 @@ impl Tables {
         true
     }
 
-    fn apply(&mut self, event: Event) -> (Vec<Change>, u64) {
+    fn apply(&mut self, event: Command) -> (Vec<Change>, u64) {
         let changes = match event {
-            Event::PutUsers { users } => self.put_users(users),
-            Event::PatchUser { user_id, patch } => self.patch_user(user_id, &patch),
-            Event::DeleteUser { user_id } => self.delete_user(user_id),
-            Event::PutItems { items } => self.put_items(items),
-            Event::PatchItem { item_id, patch } => self.patch_item(&item_id, &patch),
-            Event::SetCategory { item_id, category, present } => {
+            Command::PutUsers { users } => self.put_users(users),
+            Command::PatchUser { user_id, patch } => self.patch_user(user_id, &patch),
+            Command::DeleteUser { user_id } => self.delete_user(user_id),
+            Command::PutItems { items } => self.put_items(items),
+            Command::PatchItem { item_id, patch } => self.patch_item(&item_id, &patch),
+            Command::SetCategory { item_id, category, present } => {
                 self.items.get_mut(&item_id).map_or_else(Vec::new, |item| {
                     super::set_category(item, &category, present);
                     vec![Change::Items { items: vec![ItemState::from(&*item)] }]
                 })
             }
-            Event::DeleteItem { item_id } => self.delete_item(item_id),
-            Event::PutFeedback { rows, mode, insert_users, insert_items } => {
+            Command::DeleteItem { item_id } => self.delete_item(item_id),
+            Command::PutFeedback { rows, mode, insert_users, insert_items } => {
                 self.put_feedback(rows, mode, insert_users, insert_items)
             }
-            Event::DeleteFeedback { user_id, item_id, feedback_type } => {
+            Command::DeleteFeedback { user_id, item_id, feedback_type } => {
                 return self.delete_feedback(user_id, item_id, feedback_type);
             }
         };

@@ -1,6 +1,6 @@
 //! What every backend refuses before it touches anything.
 
-use ulex_domain::Event;
+use ulex_domain::Command;
 #[cfg(feature = "postgres")]
 use ulex_domain::{Feedback, Item, User};
 
@@ -19,15 +19,15 @@ pub(super) fn validate(backend: &'static str, submissions: &[Submission]) -> Res
         return Err(StorageError::Rejected { backend, action: "apply events", source: reason.into() });
     }
     let unfit = submissions.iter().find_map(|submission| match &submission.event {
-        Event::PutFeedback { rows, .. } => rows.iter().find(|row| !row.value.is_finite()),
-        Event::PutUsers { .. }
-        | Event::PatchUser { .. }
-        | Event::DeleteUser { .. }
-        | Event::PutItems { .. }
-        | Event::PatchItem { .. }
-        | Event::SetCategory { .. }
-        | Event::DeleteItem { .. }
-        | Event::DeleteFeedback { .. } => None,
+        Command::PutFeedback { rows, .. } => rows.iter().find(|row| !row.value.is_finite()),
+        Command::PutUsers { .. }
+        | Command::PatchUser { .. }
+        | Command::DeleteUser { .. }
+        | Command::PutItems { .. }
+        | Command::PatchItem { .. }
+        | Command::SetCategory { .. }
+        | Command::DeleteItem { .. }
+        | Command::DeleteFeedback { .. } => None,
     });
     let Some(row) = unfit else { return Ok(()) };
     let reason = format!(
@@ -70,16 +70,18 @@ fn nul_in(submission: &Submission) -> Option<String> {
         ids.or_else(|| comment("feedback of", row.user_id.as_str(), &row.comment))
     };
     match &submission.event {
-        Event::PutUsers { users } => users.iter().find_map(user),
-        Event::PutItems { items } => items.iter().find_map(item),
-        Event::PutFeedback { rows, .. } => rows.iter().find_map(row),
-        Event::PatchUser { user_id, patch } => id("user", user_id.as_str())
+        Command::PutUsers { users } => users.iter().find_map(user),
+        Command::PutItems { items } => items.iter().find_map(item),
+        Command::PutFeedback { rows, .. } => rows.iter().find_map(row),
+        Command::PatchUser { user_id, patch } => id("user", user_id.as_str())
             .or_else(|| comment("user", user_id.as_str(), patch.comment.as_deref().unwrap_or_default())),
-        Event::PatchItem { item_id, patch } => id("item", item_id.as_str())
+        Command::PatchItem { item_id, patch } => id("item", item_id.as_str())
             .or_else(|| comment("item", item_id.as_str(), patch.comment.as_deref().unwrap_or_default())),
-        Event::DeleteUser { user_id } => id("user", user_id.as_str()),
-        Event::SetCategory { item_id, .. } | Event::DeleteItem { item_id } => id("item", item_id.as_str()),
-        Event::DeleteFeedback { user_id, item_id, feedback_type } => id("user", user_id.as_str())
+        Command::DeleteUser { user_id } => id("user", user_id.as_str()),
+        Command::SetCategory { item_id, .. } | Command::DeleteItem { item_id } => {
+            id("item", item_id.as_str())
+        }
+        Command::DeleteFeedback { user_id, item_id, feedback_type } => id("user", user_id.as_str())
             .or_else(|| id("item", item_id.as_str()))
             .or_else(|| id("type", feedback_type.as_deref().unwrap_or_default())),
     }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use smol_str::SmolStr;
 use ulex_domain::{
-    Event, EventId, Feedback, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch,
+    Command, EventId, Feedback, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch,
 };
 use ulex_storage::conformance::data::dump::dump;
 use ulex_storage::data::{self, DataStore, LogPosition, MemoryStore, Submission};
@@ -67,7 +67,7 @@ fn row() -> impl Strategy<Value = Feedback> {
     )
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = Command> {
     let mode = prop::sample::select(vec![FeedbackMode::Accumulate, FeedbackMode::Overwrite]);
     let item_patch = item().prop_map(|item| ItemPatch {
         is_hidden: item.is_hidden.then_some(true),
@@ -77,25 +77,25 @@ fn event() -> impl Strategy<Value = Event> {
         comment: (!item.comment.is_empty()).then_some(item.comment),
     });
     prop_oneof![
-        2 => vec(user(), 0..4).prop_map(|users| Event::PutUsers { users }),
-        1 => user().prop_map(|user| Event::PatchUser {
+        2 => vec(user(), 0..4).prop_map(|users| Command::PutUsers { users }),
+        1 => user().prop_map(|user| Command::PatchUser {
             user_id: user.user_id,
             patch: UserPatch { labels: Some(user.labels), comment: None },
         }),
-        1 => id().prop_map(|id| Event::DeleteUser { user_id: UserId::new(id) }),
-        2 => vec(item(), 0..4).prop_map(|items| Event::PutItems { items }),
-        1 => (id(), item_patch).prop_map(|(id, patch)| Event::PatchItem { item_id: ItemId::new(id), patch }),
-        1 => (id(), id(), any::<bool>()).prop_map(|(id, category, present)| Event::SetCategory {
+        1 => id().prop_map(|id| Command::DeleteUser { user_id: UserId::new(id) }),
+        2 => vec(item(), 0..4).prop_map(|items| Command::PutItems { items }),
+        1 => (id(), item_patch).prop_map(|(id, patch)| Command::PatchItem { item_id: ItemId::new(id), patch }),
+        1 => (id(), id(), any::<bool>()).prop_map(|(id, category, present)| Command::SetCategory {
             item_id: ItemId::new(id),
             category: category.to_owned(),
             present,
         }),
-        1 => id().prop_map(|id| Event::DeleteItem { item_id: ItemId::new(id) }),
+        1 => id().prop_map(|id| Command::DeleteItem { item_id: ItemId::new(id) }),
         6 => (vec(row(), 0..12), mode, any::<bool>(), any::<bool>()).prop_map(
-            |(rows, mode, insert_users, insert_items)| Event::PutFeedback { rows, mode, insert_users, insert_items }
+            |(rows, mode, insert_users, insert_items)| Command::PutFeedback { rows, mode, insert_users, insert_items }
         ),
         1 => (id(), id(), prop::option::of(prop::sample::select(vec!["read", "star", "no"]))).prop_map(
-            |(user, item, name)| Event::DeleteFeedback {
+            |(user, item, name)| Command::DeleteFeedback {
                 user_id: UserId::new(user),
                 item_id: ItemId::new(item),
                 feedback_type: name.map(SmolStr::new),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rusqlite::Connection;
-use ulex_domain::{Event, Item, ItemId, UserId};
+use ulex_domain::{Command, Item, ItemId, UserId};
 use ulex_storage::StorageError;
 use ulex_storage::conformance::data::dump::dump;
 use ulex_storage::data::{self, DataStore, Submission};
@@ -86,7 +86,7 @@ async fn tables_of_another_program_are_refused_and_left_alone() {
 fn bulky(from: usize, items: usize) -> Vec<Submission> {
     let item =
         |number| Item { comment: "x".repeat(4_000), ..Item::bare(ItemId::new(format!("item {number}"))) };
-    vec![Event::PutItems { items: (from..from + items).map(item).collect() }.into()]
+    vec![Command::PutItems { items: (from..from + items).map(item).collect() }.into()]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +104,7 @@ async fn a_full_disk_fails_a_call_as_a_whole_and_the_store_works_again_when_ther
     assert!(small.is_ok() && large.is_err() && tiny.is_ok());
     assert_eq!(store.counts().await.unwrap().items, 7);
     for number in 0..5 {
-        let deletion = Event::DeleteItem { item_id: ItemId::new(format!("item {number}")) };
+        let deletion = Command::DeleteItem { item_id: ItemId::new(format!("item {number}")) };
         store.apply(vec![Submission::from(deletion)]).await.unwrap();
     }
     store.apply(bulky(500, 5)).await.unwrap();
@@ -147,7 +147,7 @@ async fn a_build_of_the_search_index_that_was_interrupted_goes_on() {
     let store = open(&path).await.unwrap();
     let items = (0..30)
         .map(|number| Item { comment: "word".to_owned(), ..Item::bare(ItemId::new(number.to_string())) });
-    store.apply(vec![Submission::from(Event::PutItems { items: items.collect() })]).await.unwrap();
+    store.apply(vec![Submission::from(Command::PutItems { items: items.collect() })]).await.unwrap();
     drop(store);
     // As a process leaves it that dies right after the new definition was committed.
     let file = Connection::open(&path).unwrap();
@@ -176,7 +176,7 @@ async fn a_heavy_user_and_a_popular_item_are_read_completely() {
         labels: serde_json::Value::Null,
         comment: String::new(),
     };
-    let event = Event::PutFeedback {
+    let event = Command::PutFeedback {
         rows: (0..3_000).map(row).collect(),
         mode: ulex_domain::FeedbackMode::Accumulate,
         insert_users: true,
@@ -191,7 +191,7 @@ async fn a_heavy_user_and_a_popular_item_are_read_completely() {
         item_id: ItemId::new("popular"),
         ..row(0)
     });
-    let event = Event::PutFeedback {
+    let event = Command::PutFeedback {
         rows: crowd.collect(),
         mode: ulex_domain::FeedbackMode::Accumulate,
         insert_users: true,
@@ -207,7 +207,7 @@ async fn a_heavy_user_and_a_popular_item_are_read_completely() {
         item_id: ItemId::new("popular"),
         ..row(0)
     });
-    let event = Event::PutFeedback {
+    let event = Command::PutFeedback {
         rows: again.collect(),
         mode: ulex_domain::FeedbackMode::Accumulate,
         insert_users: false,

@@ -136,7 +136,7 @@ fn nonsense_is_refused_by_name() {
 #[test]
 fn imported_data_are_divided_in_the_data_directory() {
     use serde_json::Value;
-    use ulex_domain::{Event, Feedback, FeedbackMode, ItemId, UserId};
+    use ulex_domain::{Command, Feedback, FeedbackMode, ItemId, UserId};
     use ulex_storage::data::Submission;
 
     let data_dir = tempfile::tempdir().unwrap();
@@ -156,7 +156,7 @@ fn imported_data_are_divided_in_the_data_directory() {
     };
     let rows = (0..60).flat_map(|user| (0..10).map(move |step| row(user, step))).collect();
     let event =
-        Event::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true };
+        Command::PutFeedback { rows, mode: FeedbackMode::Overwrite, insert_users: true, insert_items: true };
     exit::block_on(async {
         let store = open_data(&Settings::default(), data_dir.path()).await.unwrap();
         store.apply(vec![Submission::from(event)]).await.unwrap();

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 use smol_str::SmolStr;
 use std::collections::BTreeMap;
-use ulex_domain::{Event, FeedbackMode};
+use ulex_domain::{Command, FeedbackMode};
 use ulex_storage::data::{MemoryStore, Submission};
 
 /// A few users and items, so that random events meet each other.
@@ -26,11 +26,11 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..40)
 }
 
-fn event(step: &Step) -> Event {
+fn event(step: &Step) -> Command {
     let (user, item) =
         (|number: u8| UserId::new(format!("u{number}")), |number: u8| ItemId::new(format!("i{number}")));
     match *step {
-        Step::Like(who, what, value) => Event::PutFeedback {
+        Step::Like(who, what, value) => Command::PutFeedback {
             rows: vec![Feedback {
                 feedback_type: SmolStr::new("star"),
                 user_id: user(who),
@@ -46,11 +46,11 @@ fn event(step: &Step) -> Event {
             insert_items: true,
         },
         Step::Forget(who, what) => {
-            Event::DeleteFeedback { user_id: user(who), item_id: item(what), feedback_type: None }
+            Command::DeleteFeedback { user_id: user(who), item_id: item(what), feedback_type: None }
         }
-        Step::DeleteUser(who) => Event::DeleteUser { user_id: user(who) },
-        Step::DeleteItem(what) => Event::DeleteItem { item_id: item(what) },
-        Step::Describe(what) => Event::PutItems {
+        Step::DeleteUser(who) => Command::DeleteUser { user_id: user(who) },
+        Step::DeleteItem(what) => Command::DeleteItem { item_id: item(what) },
+        Step::Describe(what) => Command::PutItems {
             items: vec![Item { comment: "described".to_owned(), ..Item::bare(item(what)) }],
         },
     }

@@ -93,7 +93,7 @@ async fn ingesters_that_end_anywhere_apply_each_message_once() {
             () = tokio::time::sleep(Duration::from_secs(60)) => panic!("stuck at {}", cluster.value().await),
         }
         // Time for what would be applied twice.
-        let last = Event::PutUsers { users: vec![user("last")] };
+        let last = Command::PutUsers { users: vec![user("last")] };
         let last = ulex_nats::events::EventEnvelope { event_id: None, event: last };
         cluster.bus.append(&last, AppendOptions::default()).await.unwrap();
         let seen = async {
@@ -125,7 +125,7 @@ async fn a_write_of_the_gateway_in_parts_and_poison_beside_it_are_settled() {
     cluster.transport.append(poison).await.unwrap();
     let comment = "x".repeat(1000);
     let people = (0..4_000).map(|number| User { comment: comment.clone(), ..user(format!("u{number}")) });
-    let write = Event::PutUsers { users: people.collect() };
+    let write = Command::PutUsers { users: people.collect() };
     tokio::select! {
         () = cluster.worker().run() => panic!("the ingester ended"),
         result = gateway.submit(write, Some(EventId::new("large").unwrap())) => assert!(!result.unwrap().duplicate),

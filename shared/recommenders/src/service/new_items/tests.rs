@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use ulex_algorithms::model_set::{Manifest, ModelSet};
-use ulex_domain::Event;
+use ulex_domain::Command;
 
 use super::*;
 use crate::plan::{Plan, Source};
@@ -93,7 +93,7 @@ async fn a_new_item_obeys_filters_and_goes_when_its_likes_or_it_itself_go() {
     assert_eq!(world.recommender.fold_in_new_items().await.unwrap(), 1);
     assert!(place(&collaborative(&world, "red-fan-9").await, id).is_some());
     let (user_id, item_id) = (UserId::new("red-fan-1"), ItemId::new(id));
-    world.write(Event::DeleteFeedback { user_id, item_id, feedback_type: None }).await;
+    world.write(Command::DeleteFeedback { user_id, item_id, feedback_type: None }).await;
     world.recommender.fold_in_new_items().await.unwrap();
     assert!(place(&collaborative(&world, "red-fan-9").await, id).is_none());
 }

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use smol_str::SmolStr;
-use ulex_domain::event::ItemState;
-use ulex_domain::{Change, Event, Feedback, FeedbackMode, Item, ItemId, Timestamp, UserId};
+use ulex_domain::ItemState;
+use ulex_domain::{Change, Command, Feedback, FeedbackMode, Item, ItemId, Timestamp, UserId};
 
 use super::{apply, at, feedback_of, overwrite, post, row, user};
 use crate::data::{DataStore, Outcome};
@@ -120,7 +120,7 @@ async fn rows_of_unknown_users_and_items_are_dropped_otherwise(store: &dyn DataS
     ];
     let mode = FeedbackMode::Accumulate;
     let before = store.counts().await.expect("count");
-    let event = Event::PutFeedback { rows, mode, insert_users: false, insert_items: false };
+    let event = Command::PutFeedback { rows, mode, insert_users: false, insert_items: false };
     let outcome = apply(store, event).await;
     assert_eq!(outcome.changes, [Change::Feedback { pairs: vec![pair("new user", "new item")] }]);
     let after = store.counts().await.expect("count");
@@ -128,7 +128,7 @@ async fn rows_of_unknown_users_and_items_are_dropped_otherwise(store: &dyn DataS
     assert_eq!(feedback_of(store, "drop", "stranger", "new item").await, None);
     // A user is created even if its row is dropped for the item's sake.
     let rows = vec![row("drop", "stranger", "strange item", 1.0, at(1))];
-    let event = Event::PutFeedback { rows, mode, insert_users: true, insert_items: false };
+    let event = Command::PutFeedback { rows, mode, insert_users: true, insert_items: false };
     let outcome = apply(store, event).await;
     assert_eq!(outcome.changes, [Change::Users { user_ids: vec![UserId::new("stranger")] }]);
     assert_eq!(store.item(&ItemId::new("strange item")).await.expect("read"), None);
@@ -136,7 +136,7 @@ async fn rows_of_unknown_users_and_items_are_dropped_otherwise(store: &dyn DataS
 
 async fn what_is_created_does_not_replace_what_exists(store: &dyn DataStore) {
     let described = user("described", json!({"a": 1}), "kept");
-    apply(store, Event::PutUsers { users: vec![described.clone()] }).await;
+    apply(store, Command::PutUsers { users: vec![described.clone()] }).await;
     apply(store, post(vec![row("r", "described", "new item", 1.0, at(1))])).await;
     assert_eq!(store.user(&described.user_id).await.expect("read"), Some(described));
 }
@@ -145,7 +145,7 @@ async fn deleting_feedback_counts_its_rows(store: &dyn DataStore) {
     let rows = ["a", "b", "c"].map(|name| row(name, "v", "w", 1.0, at(1)));
     apply(store, post(rows.to_vec())).await;
     apply(store, post(vec![row("a", "v", "x", 1.0, at(1))])).await;
-    let delete = |feedback_type: Option<&str>| Event::DeleteFeedback {
+    let delete = |feedback_type: Option<&str>| Command::DeleteFeedback {
         user_id: UserId::new("v"),
         item_id: ItemId::new("w"),
         feedback_type: feedback_type.map(SmolStr::new),
@@ -163,7 +163,7 @@ async fn deleting_feedback_counts_its_rows(store: &dyn DataStore) {
 async fn events_of_one_call_see_each_other(store: &dyn DataStore) {
     let events = vec![
         post(vec![row("r", "chain", "link", 1.0, at(1))]),
-        Event::DeleteUser { user_id: UserId::new("chain") },
+        Command::DeleteUser { user_id: UserId::new("chain") },
         post(vec![row("r", "chain", "link", 2.0, at(2))]),
         overwrite(vec![row("r", "chain", "link", 5.0, at(9))]),
         post(vec![row("r", "chain", "link", 1.0, at(3))]),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use ulex_domain::{Event, EventId, Feedback, UserId};
+use ulex_domain::{Command, EventId, Feedback, UserId};
 
 use super::{apply, at, feedback_of, item, named, overwrite, post, row, user};
 use crate::data::{Counts, DataStore, LogPosition, Submission};
@@ -36,9 +36,9 @@ async fn an_event_is_applied_once(store: &dyn DataStore) {
 }
 
 async fn an_event_without_effect_is_in_the_ledger_too(store: &dyn DataStore) {
-    let event = || Event::DeleteUser { user_id: UserId::new("late") };
+    let event = || Command::DeleteUser { user_id: UserId::new("late") };
     store.apply(vec![named("e-delete", event())]).await.expect("apply");
-    apply(store, Event::PutUsers { users: vec![user("late", json!(1), "")] }).await;
+    apply(store, Command::PutUsers { users: vec![user("late", json!(1), "")] }).await;
     let again = store.apply(vec![named("e-delete", event())]).await.expect("apply");
     assert!(again[0].duplicate);
     assert!(store.user(&UserId::new("late")).await.expect("read").is_some());
@@ -101,7 +101,7 @@ async fn a_value_that_is_no_number_is_refused_as_a_whole(store: &dyn DataStore) 
 async fn nothing_to_do_is_no_error(store: &dyn DataStore) {
     assert!(store.apply(Vec::new()).await.expect("apply").is_empty());
     for event in
-        [post(Vec::new()), Event::PutUsers { users: Vec::new() }, Event::PutItems { items: Vec::new() }]
+        [post(Vec::new()), Command::PutUsers { users: Vec::new() }, Command::PutItems { items: Vec::new() }]
     {
         assert!(apply(store, event).await.changes.is_empty());
     }
@@ -150,7 +150,7 @@ async fn concurrent_calls_take_effect_in_order(store: &Arc<dyn DataStore>) {
 }
 
 async fn a_purge_removes_everything(store: &dyn DataStore) {
-    apply(store, Event::PutItems { items: vec![item("searchable")] }).await;
+    apply(store, Command::PutItems { items: vec![item("searchable")] }).await;
     store.set_search_columns(&["item.ItemId".to_owned()]).await.expect("define");
     store.purge().await.expect("purge");
     assert_eq!(store.counts().await.expect("count"), Counts::default());
@@ -159,7 +159,7 @@ async fn a_purge_removes_everything(store: &dyn DataStore) {
     let again = store.apply(vec![named("e-1", post(vec![row("r", "u", "i", 1.0, at(1))]))]).await;
     assert!(!again.expect("apply")[0].duplicate, "the ledger is empty");
     assert_eq!(feedback_of(store, "r", "u", "i").await, Some(row("r", "u", "i", 1.0, at(1))));
-    apply(store, Event::PutItems { items: vec![item("afterwards")] }).await;
+    apply(store, Command::PutItems { items: vec![item("afterwards")] }).await;
     assert_eq!(store.search_items("afterwards", 5).await.expect("search").len(), 1, "still searchable");
 }
 
@@ -168,7 +168,7 @@ pub(super) async fn fill(store: &dyn DataStore) {
     store.set_search_columns(&["item.Comment".to_owned()]).await.expect("define");
     let call = vec![
         named("e-reopened", post(vec![row("r", "u", "i", 1.0, at(1)), row("s", "u", "j", 2.0, at(2))])),
-        named("e-item", Event::PutItems { items: vec![item("described")] }),
+        named("e-item", Command::PutItems { items: vec![item("described")] }),
         Submission {
             position: Some(LogPosition { log: "reopened".into(), sequence: 7 }),
             ..post(Vec::new()).into()

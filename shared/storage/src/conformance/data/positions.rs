@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ulex_domain::{Event, EventId, UserId};
+use ulex_domain::{Command, EventId, UserId};
 
 use super::{at, feedback_of, overwrite, post, row};
 use crate::data::{DataStore, LogPosition, Outcome, Submission};
@@ -20,7 +20,7 @@ pub(super) async fn check(store: &Arc<dyn DataStore>) {
     a_purge_forgets_how_far_a_log_was_applied(store.as_ref()).await;
 }
 
-fn entry(log: &str, sequence: u64, event: Event) -> Submission {
+fn entry(log: &str, sequence: u64, event: Command) -> Submission {
     Submission { event_id: None, position: Some(LogPosition { log: log.into(), sequence }), event }
 }
 
@@ -98,7 +98,7 @@ async fn an_entry_counts_as_applied_even_if_its_event_was_known(store: &dyn Data
     assert_eq!(applied_until(store, "known").await, Some(2));
     assert_eq!(clicked(store, "known").await, 1.0);
     // Something without any effect is settled as well.
-    let deletion = Event::DeleteUser { user_id: UserId::new("nobody was here") };
+    let deletion = Command::DeleteUser { user_id: UserId::new("nobody was here") };
     assert_eq!(duplicates(store, vec![entry("known", 7, deletion)]).await, [false]);
     assert_eq!(applied_until(store, "known").await, Some(7));
 }

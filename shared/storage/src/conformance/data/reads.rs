@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 
 use serde_json::json;
 use smol_str::SmolStr;
-use ulex_domain::{Event, Feedback, FeedbackKey, Item, ItemId, UserId};
+use ulex_domain::{Command, Feedback, FeedbackKey, Item, ItemId, UserId};
 
 use super::dump::dump;
 use super::{apply, at, item, item_ids, key, post, row, user_ids};
@@ -239,7 +239,7 @@ async fn search_finds_any_word_and_keeps_up(store: &dyn DataStore) {
         film("f2", "A loud voyage", &["sea"]),
         film("f3", "voyage voyage voyage", &["rail"]),
     ];
-    apply(store, Event::PutItems { items }).await;
+    apply(store, Command::PutItems { items }).await;
     let columns = ["item.Comment", "item.Labels.tags", "nonsense"].map(str::to_owned);
     store.set_search_columns(&columns).await.expect("define");
     assert_eq!(found(store, "MOON").await, ids(&["f1"]));
@@ -249,8 +249,8 @@ async fn search_finds_any_word_and_keeps_up(store: &dyn DataStore) {
     assert_eq!(best[0].0.item_id.as_str(), "f1");
     assert!(store.search_items("voyage", 0).await.expect("search").is_empty());
     // Later writes are searchable at once.
-    apply(store, Event::PutItems { items: vec![film("f1", "A walk", &[])] }).await;
-    apply(store, Event::DeleteItem { item_id: ItemId::new("f3") }).await;
+    apply(store, Command::PutItems { items: vec![film("f1", "A walk", &[])] }).await;
+    apply(store, Command::DeleteItem { item_id: ItemId::new("f3") }).await;
     apply(store, post(vec![row("read", "a", "fresh moon", 1.0, at(1))])).await;
     assert_eq!(found(store, "voyage moon").await, ids(&["f2"]));
     let columns = ["item.ItemId", "item.Categories", "item.Labels"].map(str::to_owned);

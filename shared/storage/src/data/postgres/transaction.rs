@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use tokio::try_join;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
-use ulex_domain::{Change, Event, Feedback, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Change, Command, Feedback, Item, ItemId, Timestamp, User, UserId};
 
 use super::aside::{Aside, WORTHWHILE, stored_feedback};
 use super::error::PostgresError;
@@ -366,22 +366,22 @@ impl<'session> Transaction<'session> {
         Ok(())
     }
 
-    async fn delete(&mut self, event: &Event) -> Fallible<Outcome> {
+    async fn delete(&mut self, event: &Command) -> Fallible<Outcome> {
         self.aside = None;
         let changes = match event {
-            Event::DeleteUser { user_id } => {
+            Command::DeleteUser { user_id } => {
                 let (key, with) = (user_id.as_str(), &self.statements.delete_user_feedback);
                 self.known.users.remove(user_id);
                 let deleted = self.delete_with(&self.statements.delete_user, with, key).await?;
                 deleted.then(|| Change::UserDeleted { user_id: user_id.clone() })
             }
-            Event::DeleteItem { item_id } => {
+            Command::DeleteItem { item_id } => {
                 let (key, with) = (item_id.as_str(), &self.statements.delete_item_feedback);
                 self.known.items.remove(item_id);
                 let deleted = self.delete_with(&self.statements.delete_item, with, key).await?;
                 deleted.then(|| Change::ItemDeleted { item_id: item_id.clone() })
             }
-            Event::DeleteFeedback { user_id, item_id, feedback_type } => {
+            Command::DeleteFeedback { user_id, item_id, feedback_type } => {
                 let (user, item) = (user_id.as_str(), item_id.as_str());
                 let rows_deleted = match feedback_type.as_deref() {
                     None => self.client.execute(&self.statements.delete_pair, &[&user, &item]).await?,
@@ -394,12 +394,12 @@ impl<'session> Transaction<'session> {
                 let changes = if rows_deleted == 0 { Vec::new() } else { vec![Change::Feedback { pairs }] };
                 return Ok(Outcome { duplicate: false, rows_deleted, changes });
             }
-            Event::PutUsers { .. }
-            | Event::PatchUser { .. }
-            | Event::PutItems { .. }
-            | Event::PatchItem { .. }
-            | Event::SetCategory { .. }
-            | Event::PutFeedback { .. } => None,
+            Command::PutUsers { .. }
+            | Command::PatchUser { .. }
+            | Command::PutItems { .. }
+            | Command::PatchItem { .. }
+            | Command::SetCategory { .. }
+            | Command::PutFeedback { .. } => None,
         };
         Ok(Outcome { changes: changes.into_iter().collect(), ..Outcome::default() })
     }
@@ -450,15 +450,15 @@ fn news<'event>(
 }
 
 /// An event that puts something there or changes it; `None` for one that deletes.
-fn put_of(event: &Event) -> Option<&Event> {
+fn put_of(event: &Command) -> Option<&Command> {
     match event {
-        Event::DeleteUser { .. } | Event::DeleteItem { .. } | Event::DeleteFeedback { .. } => None,
-        Event::PutUsers { .. }
-        | Event::PatchUser { .. }
-        | Event::PutItems { .. }
-        | Event::PatchItem { .. }
-        | Event::SetCategory { .. }
-        | Event::PutFeedback { .. } => Some(event),
+        Command::DeleteUser { .. } | Command::DeleteItem { .. } | Command::DeleteFeedback { .. } => None,
+        Command::PutUsers { .. }
+        | Command::PatchUser { .. }
+        | Command::PutItems { .. }
+        | Command::PatchItem { .. }
+        | Command::SetCategory { .. }
+        | Command::PutFeedback { .. } => Some(event),
     }
 }
 

@@ -7,8 +7,8 @@
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use ulex_domain::event::ItemState;
-use ulex_domain::{Change, Event, Feedback, FeedbackMode, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::ItemState;
+use ulex_domain::{Change, Command, Feedback, FeedbackMode, Item, ItemId, Timestamp, User, UserId};
 
 use crate::data::{bare_user, feedback_changes, set_category};
 
@@ -34,19 +34,19 @@ fn key_of(row: &Feedback) -> Key<'_> {
 
 impl<'event> Wanted<'event> {
     /// Of events that are no deletions.
-    pub fn by(events: &[&'event Event]) -> Self {
+    pub fn by(events: &[&'event Command]) -> Self {
         let mut wanted = Self::default();
         for event in events {
             match event {
-                Event::PatchUser { user_id, .. } => drop(wanted.whole_users.insert(user_id)),
-                Event::PatchItem { item_id, .. } | Event::SetCategory { item_id, .. } => {
+                Command::PatchUser { user_id, .. } => drop(wanted.whole_users.insert(user_id)),
+                Command::PatchItem { item_id, .. } | Command::SetCategory { item_id, .. } => {
                     wanted.whole_items.insert(item_id);
                 }
-                Event::PutFeedback { rows, .. } => {
+                Command::PutFeedback { rows, .. } => {
                     wanted.feedback.extend(rows.iter().map(key_of));
                 }
-                Event::PutUsers { .. } | Event::PutItems { .. } => {}
-                Event::DeleteUser { .. } | Event::DeleteItem { .. } | Event::DeleteFeedback { .. } => {}
+                Command::PutUsers { .. } | Command::PutItems { .. } => {}
+                Command::DeleteUser { .. } | Command::DeleteItem { .. } | Command::DeleteFeedback { .. } => {}
             }
         }
         wanted.feedback.sort_unstable();
@@ -150,23 +150,25 @@ impl<'event> WorkingSet<'event> {
     }
 
     /// Applies an event that is no deletion, and says what it changed.
-    pub fn apply(&mut self, event: &'event Event) -> Vec<Change> {
+    pub fn apply(&mut self, event: &'event Command) -> Vec<Change> {
         match event {
-            Event::PutUsers { users } => self.put_users(users),
-            Event::PutItems { items } => self.put_items(items),
-            Event::PatchUser { user_id, patch } => {
+            Command::PutUsers { users } => self.put_users(users),
+            Command::PutItems { items } => self.put_items(items),
+            Command::PatchUser { user_id, patch } => {
                 let patched = change(&mut self.users, user_id, &mut self.turns, |user| patch.apply(user));
                 patched.map_or_else(Vec::new, |_user| vec![Change::Users { user_ids: vec![user_id.clone()] }])
             }
-            Event::PatchItem { item_id, patch } => self.change_item(item_id, |item| patch.apply(item)),
-            Event::SetCategory { item_id, category, present } => {
+            Command::PatchItem { item_id, patch } => self.change_item(item_id, |item| patch.apply(item)),
+            Command::SetCategory { item_id, category, present } => {
                 self.change_item(item_id, |item| set_category(item, category, *present))
             }
-            Event::PutFeedback { rows, mode, insert_users, insert_items } => {
+            Command::PutFeedback { rows, mode, insert_users, insert_items } => {
                 self.put_feedback(rows, *mode, *insert_users, *insert_items)
             }
             // Applied to the tables themselves, between two runs.
-            Event::DeleteUser { .. } | Event::DeleteItem { .. } | Event::DeleteFeedback { .. } => Vec::new(),
+            Command::DeleteUser { .. } | Command::DeleteItem { .. } | Command::DeleteFeedback { .. } => {
+                Vec::new()
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Submissions made ready on the caller's thread, so that the one writer has less to do.
 
 use serde_json::Value;
-use ulex_domain::Event;
+use ulex_domain::Command;
 
 use crate::data::Submission;
 use crate::data::group::rows_of;
@@ -33,15 +33,15 @@ impl Call {
 impl Prepared {
     fn new(submission: Submission) -> Self {
         let labels = match &submission.event {
-            Event::PutUsers { users } => texts(users.iter().map(|user| &user.labels)),
-            Event::PutItems { items } => texts(items.iter().map(|item| &item.labels)),
-            Event::PutFeedback { rows, .. } => texts(rows.iter().map(|row| &row.labels)),
-            Event::PatchUser { .. }
-            | Event::DeleteUser { .. }
-            | Event::PatchItem { .. }
-            | Event::SetCategory { .. }
-            | Event::DeleteItem { .. }
-            | Event::DeleteFeedback { .. } => Vec::new(),
+            Command::PutUsers { users } => texts(users.iter().map(|user| &user.labels)),
+            Command::PutItems { items } => texts(items.iter().map(|item| &item.labels)),
+            Command::PutFeedback { rows, .. } => texts(rows.iter().map(|row| &row.labels)),
+            Command::PatchUser { .. }
+            | Command::DeleteUser { .. }
+            | Command::PatchItem { .. }
+            | Command::SetCategory { .. }
+            | Command::DeleteItem { .. }
+            | Command::DeleteFeedback { .. } => Vec::new(),
         };
         Self { submission, labels }
     }

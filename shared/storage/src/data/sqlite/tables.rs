@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, Result, Statement, params};
 use smol_str::SmolStr;
-use ulex_domain::{Event, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, ItemId, Timestamp, UserId};
 
 use super::SqliteSettings;
 use super::dictionary::{Dictionary, Known};
@@ -217,20 +217,20 @@ impl<'connection> Tables<'connection> {
             return Ok(Outcome { duplicate: true, ..Outcome::default() });
         }
         let changes = match &submission.event {
-            Event::PutUsers { users } => self.put_users(users, prepared),
-            Event::PatchUser { user_id, patch } => self.patch_user(user_id, patch),
-            Event::DeleteUser { user_id } => self.delete_user(user_id),
-            Event::PutItems { items } => self.put_items(items, prepared),
-            Event::PatchItem { item_id, patch } => self.change_item(item_id, |item| patch.apply(item)),
-            Event::SetCategory { item_id, category, present } => {
+            Command::PutUsers { users } => self.put_users(users, prepared),
+            Command::PatchUser { user_id, patch } => self.patch_user(user_id, patch),
+            Command::DeleteUser { user_id } => self.delete_user(user_id),
+            Command::PutItems { items } => self.put_items(items, prepared),
+            Command::PatchItem { item_id, patch } => self.change_item(item_id, |item| patch.apply(item)),
+            Command::SetCategory { item_id, category, present } => {
                 self.change_item(item_id, |item| crate::data::set_category(item, category, *present))
             }
-            Event::DeleteItem { item_id } => self.delete_item(item_id),
-            Event::PutFeedback { rows, mode, insert_users, insert_items } => {
+            Command::DeleteItem { item_id } => self.delete_item(item_id),
+            Command::PutFeedback { rows, mode, insert_users, insert_items } => {
                 let insert = feedback::Insert { users: *insert_users, items: *insert_items };
                 self.put_feedback(rows, prepared, *mode, insert)
             }
-            Event::DeleteFeedback { user_id, item_id, feedback_type } => {
+            Command::DeleteFeedback { user_id, item_id, feedback_type } => {
                 return self.delete_feedback(user_id, item_id, feedback_type.as_deref());
             }
         }?;

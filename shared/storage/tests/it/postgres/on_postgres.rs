@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use ulex_domain::{Event, Feedback, FeedbackMode, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Command, Feedback, FeedbackMode, Item, ItemId, Timestamp, User, UserId};
 use ulex_storage::conformance;
 use ulex_storage::data::{self, DataStore, LogPosition, Submission};
 use ulex_storage::{StorageError, data::FeedbackRow};
@@ -72,7 +72,7 @@ async fn a_process_does_not_go_by_what_another_one_has_removed() {
         conformance::data::check_reopened(other.as_ref()).await;
         one.apply(vec![event(post(vec![row("seen", "seen")]))]).await.unwrap();
         let user_id = UserId::new("seen");
-        other.apply(vec![event(Event::DeleteUser { user_id: user_id.clone() })]).await.unwrap();
+        other.apply(vec![event(Command::DeleteUser { user_id: user_id.clone() })]).await.unwrap();
         one.apply(vec![event(post(vec![row("seen", "seen")]))]).await.unwrap();
         assert!(other.user(&user_id).await.unwrap().is_some(), "created again");
     }
@@ -129,16 +129,16 @@ async fn a_text_that_the_server_cannot_keep_is_refused_with_its_name() {
         comment: String::new(),
     };
     let users = vec![user("good"), user("bad\0")];
-    let error = store.apply(vec![event(Event::PutUsers { users })]).await.unwrap_err();
+    let error = store.apply(vec![event(Command::PutUsers { users })]).await.unwrap_err();
     assert!(!error.is_transient() && whole_message(&error).contains("bad"), "{}", whole_message(&error));
-    store.apply(vec![event(Event::PutUsers { users: vec![user("good")] })]).await.unwrap();
+    store.apply(vec![event(Command::PutUsers { users: vec![user("good")] })]).await.unwrap();
     assert_eq!(store.user(&UserId::new("good")).await.unwrap(), Some(user("good")), "labels may hold it");
     assert_eq!(store.user(&UserId::new("bad\0")).await.unwrap(), None);
     assert_eq!(store.list_users(Some(&UserId::new("go\0d")), 9).await.unwrap().len(), 1);
     schema.remove().await;
 }
 
-fn event(event: Event) -> Submission {
+fn event(event: Command) -> Submission {
     Submission { event_id: None, position: None, event }
 }
 
@@ -155,9 +155,9 @@ fn row(user: &str, item: &str) -> Feedback {
     }
 }
 
-fn post(rows: Vec<Feedback>) -> Event {
+fn post(rows: Vec<Feedback>) -> Command {
     let mode = FeedbackMode::Accumulate;
-    Event::PutFeedback { rows, mode, insert_users: true, insert_items: true }
+    Command::PutFeedback { rows, mode, insert_users: true, insert_items: true }
 }
 
 /// The same rows in every process, in another order each time, with deletions between them.
@@ -171,7 +171,7 @@ async fn write_batches(store: Arc<dyn DataStore>, process: usize) {
         }
         store.apply(vec![event(post(rows))]).await.unwrap();
         let item_id = ItemId::new(format!("gone {process}"));
-        store.apply(vec![event(Event::DeleteItem { item_id })]).await.unwrap();
+        store.apply(vec![event(Command::DeleteItem { item_id })]).await.unwrap();
     }
 }
 
@@ -212,7 +212,7 @@ async fn rows_add_up_whichever_connection_looks_them_up() {
     // The first user is removed and comes back in the same transaction, which nobody outside of it can see.
     let submissions = vec![
         event(post(all.clone())),
-        event(Event::DeleteUser { user_id: UserId::new("u0") }),
+        event(Command::DeleteUser { user_id: UserId::new("u0") }),
         event(post(all.clone())),
     ];
     let mut writers = Vec::new();
@@ -241,7 +241,7 @@ async fn rows_add_up_whichever_connection_looks_them_up() {
     assert!(ended > 2, "there were connections to look up rows: {ended}");
     // The same where the removal comes first.
     let store = data::open(&schema.url(""), "").await.unwrap();
-    let removal = event(Event::DeleteUser { user_id: UserId::new("u1") });
+    let removal = event(Command::DeleteUser { user_id: UserId::new("u1") });
     store.apply(vec![removal, event(post(all))]).await.unwrap();
     for (who, value, rows) in [("= 'u0'", 2, 60), ("= 'u1'", 1, 60), ("NOT IN ('u0', 'u1')", 49, 48 * 60)] {
         let sql = format!("SELECT count(*) FROM feedback WHERE user_id {who} AND value = {value}");
@@ -258,7 +258,7 @@ async fn an_index_of_the_items_that_another_process_began_is_finished() {
     let item =
         |number: usize| Item { comment: "word".to_owned(), ..Item::bare(ItemId::new(number.to_string())) };
     let items = (0..1_200).map(item).collect();
-    store.apply(vec![event(Event::PutItems { items })]).await.unwrap();
+    store.apply(vec![event(Command::PutItems { items })]).await.unwrap();
     let begun = format!(
         "INSERT INTO {}.meta VALUES ('search_columns', 'item.Comment'), ('search_next', '1')",
         schema.name

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension as _, Params, Result, params};
-use ulex_domain::event::ItemState;
+use ulex_domain::ItemState;
 use ulex_domain::{Change, Item, ItemId, User, UserId, UserPatch};
 
 use super::Tables;

@@ -1,7 +1,7 @@
 //! Feedback: the rows of an event are sorted by key first, so that neighbours meet in the same page.
 
 use rusqlite::{Result, Statement};
-use ulex_domain::event::ItemState;
+use ulex_domain::ItemState;
 use ulex_domain::{Change, Feedback, FeedbackMode, Item, ItemId, UserId};
 
 use super::Tables;

@@ -1,4 +1,4 @@
-//! What callers ask for ([`Event`]) and what came of it ([`Change`]).
+//! A validated request to change the data.
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
@@ -18,7 +18,7 @@ pub enum FeedbackMode {
 /// A validated request to change the data. Applied as a whole or not at all.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Event {
+pub enum Command {
     /// Insert users, or replace their labels and comment. Of duplicates inside one event the first counts.
     PutUsers {
         /// The users.
@@ -82,60 +82,4 @@ pub enum Event {
         /// Which type; `None` is all.
         feedback_type: Option<SmolStr>,
     },
-}
-
-/// What an applied event changed: keys, not values, so that a change may be delivered twice. Whoever
-/// follows the data reads the present state of what is named here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Change {
-    /// These users were inserted, replaced or patched.
-    Users {
-        /// Their ids.
-        user_ids: Vec<UserId>,
-    },
-    /// This user and all its feedback are gone.
-    UserDeleted {
-        /// Its id.
-        user_id: UserId,
-    },
-    /// These items were inserted, replaced or patched; their state after the change, for eligibility.
-    Items {
-        /// The items as they are now.
-        items: Vec<ItemState>,
-    },
-    /// This item and all its feedback are gone.
-    ItemDeleted {
-        /// Its id.
-        item_id: ItemId,
-    },
-    /// Feedback of these pairs was written or removed.
-    Feedback {
-        /// The pairs, possibly with repetitions.
-        pairs: Vec<(UserId, ItemId)>,
-    },
-}
-
-/// What decides whether an item may be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ItemState {
-    /// Which item.
-    pub item_id: ItemId,
-    /// Hidden items are never shown.
-    pub is_hidden: bool,
-    /// Its categories.
-    pub categories: Vec<SmolStr>,
-    /// When it was published.
-    pub timestamp: crate::Timestamp,
-}
-
-impl From<&Item> for ItemState {
-    fn from(item: &Item) -> Self {
-        Self {
-            item_id: item.item_id.clone(),
-            is_hidden: item.is_hidden,
-            categories: item.categories.iter().flatten().map(SmolStr::new).collect(),
-            timestamp: item.timestamp,
-        }
-    }
 }
