@@ -19,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use ulex_domain::TenantId;
+use ulex_domain::{Clock, SystemClock, TenantId};
 
 pub use buckets::{Bucket, Changed, Objects, Stored, Watch};
 pub use pulling::{Delivery, Puller, Read, Reader};
@@ -48,6 +48,7 @@ pub struct AppendOptions {
 pub struct Bus {
     transport: Arc<dyn Transport>,
     tenant: TenantId,
+    clock: Arc<dyn Clock>,
 }
 
 impl fmt::Debug for Bus {
@@ -60,7 +61,19 @@ impl Bus {
     /// The view of `tenant` on `transport`.
     #[must_use]
     pub fn new(transport: Arc<dyn Transport>, tenant: TenantId) -> Self {
-        Self { transport, tenant }
+        Self { transport, tenant, clock: Arc::new(SystemClock) }
+    }
+
+    /// The same view in a process whose wall clock is another one than that of the operating system.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// Wall clock of this process.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        self.clock.as_ref()
     }
 
     /// Whose view this is.

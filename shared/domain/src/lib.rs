@@ -1,6 +1,7 @@
 //! Users, items and feedback: the nouns every other crate speaks in. No IO, no async, no threads.
 
 pub mod change;
+pub mod clock;
 pub mod command;
 pub mod cursor;
 pub mod event_id;
@@ -14,6 +15,7 @@ pub mod timestamp;
 pub mod user;
 
 pub use change::{Change, ItemState};
+pub use clock::{Clock, SystemClock};
 pub use command::{Command, FeedbackMode};
 pub use event_id::EventId;
 pub use expression::Expression;
