@@ -8,8 +8,8 @@
 //!
 //! An expression is compiled once: read, resolved, typed, constants computed. A misspelt name or a wrong type is
 //! an error then, with its position. Evaluation is pure and bounded: no IO, no clock (the time is part of the
-//! [`Environment`]), a limit on steps, and a number that comes out is always finite. The language is a subset of
-//! the one Gorse embeds (operators, precedences, built-ins, predicates such as `.Field` and `# > 3`), with four
+//! [`EvaluationContext`]), a limit on steps, and a number that comes out is always finite. The language is a subset of
+//! the one Gorse embeds (operators, precedences, built-ins, predicates such as `.RecordField` and `# > 3`), with four
 //! differences: numbers are all 64-bit floats, division by zero is an error, there are no regular expressions,
 //! and behind a `?.` the whole rest of the chain is optional.
 //!
@@ -30,7 +30,7 @@ use std::fmt;
 use serde_json::Value as Json;
 use thiserror::Error;
 
-use self::evaluate::{Evaluator, Node};
+use self::evaluate::{Evaluator, ExpressionNode};
 pub use self::value::Value;
 use crate::{Feedback, Item, Timestamp, User};
 
@@ -42,7 +42,7 @@ pub const STEPS_PER_ROW: u64 = 100;
 
 /// Which variables an expression may use. `now()` is known everywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum ExpressionScope {
     /// `item`: columns of items.
     Item,
     /// `user`: columns of users.
@@ -53,7 +53,7 @@ pub enum Scope {
 
 /// The type of an expression, as far as it is known without evaluating it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum ExpressionKind {
     /// A number.
     Number,
     /// True or false.
@@ -70,7 +70,7 @@ pub enum Kind {
     Any,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ExpressionKind {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Number => "a number",
@@ -167,7 +167,7 @@ impl EvaluationError {
 /// What an expression may look at of a feedback row. Cheap to make for millions of rows in any layout; scores are
 /// quickest if rows of one type share one text, which then stays in the cache.
 #[derive(Clone, Copy, Debug)]
-pub struct FeedbackRow<'a> {
+pub struct FeedbackFields<'a> {
     /// What was done.
     pub feedback_type: &'a str,
     /// Who did it.
@@ -186,7 +186,7 @@ pub struct FeedbackRow<'a> {
     pub comment: &'a str,
 }
 
-impl FeedbackRow<'_> {
+impl FeedbackFields<'_> {
     fn to_json(self) -> Json {
         serde_json::json!({
             "FeedbackType": self.feedback_type,
@@ -201,7 +201,7 @@ impl FeedbackRow<'_> {
     }
 }
 
-impl<'a> From<&'a Feedback> for FeedbackRow<'a> {
+impl<'a> From<&'a Feedback> for FeedbackFields<'a> {
     fn from(row: &'a Feedback) -> Self {
         Self {
             feedback_type: &row.feedback_type,
@@ -218,13 +218,13 @@ impl<'a> From<&'a Feedback> for FeedbackRow<'a> {
 
 /// What an expression is evaluated against.
 #[derive(Clone, Copy, Debug)]
-pub struct Environment<'a> {
+pub struct EvaluationContext<'a> {
     /// `item`
     pub item: Option<&'a Item>,
     /// `user`
     pub user: Option<&'a User>,
     /// `feedback`
-    pub feedback: &'a [FeedbackRow<'a>],
+    pub feedback: &'a [FeedbackFields<'a>],
     /// `now()`
     pub now: Timestamp,
 }
@@ -233,8 +233,8 @@ pub struct Environment<'a> {
 #[derive(Clone, Debug)]
 pub struct Expression {
     text: String,
-    kind: Kind,
-    root: Node,
+    kind: ExpressionKind,
+    root: ExpressionNode,
     step_limit: u64,
 }
 
@@ -245,7 +245,7 @@ impl Expression {
     ///
     /// [`ExpressionError`] with the position of the first thing that is wrong: syntax, an unknown variable, field
     /// or function, an operator that does not apply, too long or too deep.
-    pub fn compile(text: &str, scope: Scope) -> Result<Self, ExpressionError> {
+    pub fn compile(text: &str, scope: ExpressionScope) -> Result<Self, ExpressionError> {
         let syntax = parser::parse(text)?;
         let (root, found) = check::check(&syntax, scope)?;
         Ok(Self { text: text.to_owned(), kind: found.kind(), root, step_limit: DEFAULT_STEP_LIMIT })
@@ -256,19 +256,21 @@ impl Expression {
     /// # Errors
     ///
     /// [`ExpressionError`] that names what was found and how to get what is needed.
-    pub fn require(self, wanted: Kind) -> Result<Self, ExpressionError> {
+    pub fn require(self, wanted: ExpressionKind) -> Result<Self, ExpressionError> {
         if self.kind == wanted {
             return Ok(self);
         }
         let hint = match (self.kind, wanted) {
-            (Kind::Any, Kind::Number) => "; wrap it in float() or int()",
-            (Kind::Text, Kind::Number) => "; float() reads a number from a text",
-            (Kind::Time, Kind::Number) => "; `.Unix()` is the time in seconds",
-            (Kind::Duration, Kind::Number) => "; `.Seconds()`, `.Hours()` and `.Days()` are numbers",
-            (Kind::List, Kind::Number) => "; len() counts a list",
-            (Kind::Bool, Kind::Number) => "; `condition ? 1 : 0` is a number",
-            (Kind::Any, Kind::Bool) => "; compare it, such as `== true`",
-            (Kind::Number, Kind::Bool) => "; compare it, such as `> 0`",
+            (ExpressionKind::Any, ExpressionKind::Number) => "; wrap it in float() or int()",
+            (ExpressionKind::Text, ExpressionKind::Number) => "; float() reads a number from a text",
+            (ExpressionKind::Time, ExpressionKind::Number) => "; `.Unix()` is the time in seconds",
+            (ExpressionKind::Duration, ExpressionKind::Number) => {
+                "; `.Seconds()`, `.Hours()` and `.Days()` are numbers"
+            }
+            (ExpressionKind::List, ExpressionKind::Number) => "; len() counts a list",
+            (ExpressionKind::Bool, ExpressionKind::Number) => "; `condition ? 1 : 0` is a number",
+            (ExpressionKind::Any, ExpressionKind::Bool) => "; compare it, such as `== true`",
+            (ExpressionKind::Number, ExpressionKind::Bool) => "; compare it, such as `> 0`",
             (_, _) => "",
         };
         Err(ExpressionError::new(0, format!("expected {wanted}, this gives {}{hint}", self.kind)))
@@ -282,7 +284,7 @@ impl Expression {
 
     /// The static type.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ExpressionKind {
         self.kind
     }
 
@@ -297,7 +299,7 @@ impl Expression {
     /// # Errors
     ///
     /// [`EvaluationError`] if there is none; the caller skips the item.
-    pub fn evaluate<'e>(&'e self, environment: &Environment<'e>) -> Result<Value<'e>, EvaluationError> {
+    pub fn evaluate<'e>(&'e self, environment: &EvaluationContext<'e>) -> Result<Value<'e>, EvaluationError> {
         let limit = self.step_limit.saturating_add(STEPS_PER_ROW * environment.feedback.len() as u64);
         Evaluator::new(*environment, limit).value(&self.root)
     }
@@ -307,7 +309,7 @@ impl Expression {
     /// # Errors
     ///
     /// [`EvaluationError`] if there is none or it is something else.
-    pub fn evaluate_number(&self, environment: &Environment<'_>) -> Result<f64, EvaluationError> {
+    pub fn evaluate_number(&self, environment: &EvaluationContext<'_>) -> Result<f64, EvaluationError> {
         let number = self.evaluate(environment)?.number("the result")?;
         if number.is_finite() { Ok(number) } else { Err(EvaluationError::NotFinite) }
     }
@@ -317,7 +319,7 @@ impl Expression {
     /// # Errors
     ///
     /// [`EvaluationError`] if there is none or it is something else.
-    pub fn evaluate_bool(&self, environment: &Environment<'_>) -> Result<bool, EvaluationError> {
+    pub fn evaluate_bool(&self, environment: &EvaluationContext<'_>) -> Result<bool, EvaluationError> {
         self.evaluate(environment)?.truth("the result")
     }
 }

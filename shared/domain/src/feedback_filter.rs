@@ -13,7 +13,7 @@ use thiserror::Error;
 
 /// How a value is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Comparison {
+pub enum ComparisonOperator {
     /// `<`
     Less,
     /// `<=`
@@ -26,9 +26,9 @@ pub enum Comparison {
 
 /// What the value of a row must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Condition {
+pub struct ValueCondition {
     /// How to compare.
-    pub comparison: Comparison,
+    pub comparison: ComparisonOperator,
     /// With what. Finite, not negative.
     pub bound: f64,
 }
@@ -39,7 +39,7 @@ pub struct FeedbackFilter {
     /// The exact type.
     pub feedback_type: SmolStr,
     /// What the value must be; `None` is any.
-    pub condition: Option<Condition>,
+    pub condition: Option<ValueCondition>,
 }
 
 /// A string that is no filter.
@@ -52,10 +52,10 @@ impl FeedbackFilter {
     #[must_use]
     pub fn matches(&self, feedback_type: &str, value: f64) -> bool {
         let value_fits = self.condition.is_none_or(|condition| match condition.comparison {
-            Comparison::Less => value < condition.bound,
-            Comparison::LessOrEqual => value <= condition.bound,
-            Comparison::Greater => value > condition.bound,
-            Comparison::GreaterOrEqual => value >= condition.bound,
+            ComparisonOperator::Less => value < condition.bound,
+            ComparisonOperator::LessOrEqual => value <= condition.bound,
+            ComparisonOperator::Greater => value > condition.bound,
+            ComparisonOperator::GreaterOrEqual => value >= condition.bound,
         });
         value_fits && self.feedback_type == feedback_type
     }
@@ -67,7 +67,7 @@ pub fn any_matches(filters: &[FeedbackFilter], feedback_type: &str, value: f64) 
     filters.iter().any(|filter| filter.matches(feedback_type, value))
 }
 
-impl Comparison {
+impl ComparisonOperator {
     fn as_str(self) -> &'static str {
         match self {
             Self::Less => "<",
@@ -89,13 +89,17 @@ impl FromStr for FeedbackFilter {
             return Err(FeedbackFilterError);
         }
         // The longer operators first.
-        let operators =
-            [Comparison::LessOrEqual, Comparison::GreaterOrEqual, Comparison::Less, Comparison::Greater];
+        let operators = [
+            ComparisonOperator::LessOrEqual,
+            ComparisonOperator::GreaterOrEqual,
+            ComparisonOperator::Less,
+            ComparisonOperator::Greater,
+        ];
         let compared = operators
             .into_iter()
             .find_map(|comparison| Some((comparison, rest.strip_prefix(comparison.as_str())?)));
         let condition = match (compared, rest.strip_prefix('=')) {
-            (Some((comparison, bound)), _) => Some(Condition { comparison, bound: bound_of(bound)? }),
+            (Some((comparison, bound)), _) => Some(ValueCondition { comparison, bound: bound_of(bound)? }),
             (None, Some(ignored)) => {
                 bound_of(ignored)?;
                 None

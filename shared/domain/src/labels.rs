@@ -45,7 +45,7 @@ fn at(path: &str) -> String {
 
 /// One thing a model can learn from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Feature<'a> {
+pub enum LabelFeature<'a> {
     /// A text, or one of an array of texts.
     Tag {
         /// Dotted keys from the root; empty at the root.
@@ -80,22 +80,22 @@ pub fn numbers(values: &[Value]) -> impl ExactSizeIterator<Item = f64> + '_ {
 ///
 /// [`LabelError`] for the first value that is not allowed.
 pub fn check(labels: &Value) -> Result<(), LabelError> {
-    check_at(labels, &mut Path::default())
+    check_at(labels, &mut LabelPath::default())
 }
 
 /// Shows every feature of `labels` to `visit`, in the order of the JSON.
-pub fn walk(labels: &Value, visit: &mut dyn FnMut(Feature<'_>)) {
-    walk_at(labels, &mut Path::default(), visit);
+pub fn walk(labels: &Value, visit: &mut dyn FnMut(LabelFeature<'_>)) {
+    walk_at(labels, &mut LabelPath::default(), visit);
 }
 
 /// The keys from the root to where we are.
 #[derive(Default)]
-struct Path {
+struct LabelPath {
     text: String,
     depth: usize,
 }
 
-impl Path {
+impl LabelPath {
     /// Goes down by `key`; the result leads back.
     fn enter(&mut self, key: &str) -> usize {
         let length = self.text.len();
@@ -113,7 +113,7 @@ impl Path {
     }
 }
 
-fn check_at(value: &Value, path: &mut Path) -> Result<(), LabelError> {
+fn check_at(value: &Value, path: &mut LabelPath) -> Result<(), LabelError> {
     match value {
         Value::Null | Value::String(_) | Value::Number(_) => Ok(()),
         Value::Bool(_) => Err(LabelError::UnsupportedType { found: "bool", path: path.text.clone() }),
@@ -134,18 +134,20 @@ fn check_at(value: &Value, path: &mut Path) -> Result<(), LabelError> {
     }
 }
 
-fn walk_at(value: &Value, path: &mut Path, visit: &mut dyn FnMut(Feature<'_>)) {
+fn walk_at(value: &Value, path: &mut LabelPath, visit: &mut dyn FnMut(LabelFeature<'_>)) {
     match value {
         Value::Null | Value::Bool(_) => {}
-        Value::String(text) => visit(Feature::Tag { path: &path.text, text }),
+        Value::String(text) => visit(LabelFeature::Tag { path: &path.text, text }),
         Value::Number(number) => {
-            visit(Feature::Number { path: &path.text, value: number.as_f64().unwrap_or(0.0) });
+            visit(LabelFeature::Number { path: &path.text, value: number.as_f64().unwrap_or(0.0) });
         }
         Value::Array(values) if values.is_empty() => {}
-        Value::Array(values) if all_numbers(values) => visit(Feature::Embedding { path: &path.text, values }),
+        Value::Array(values) if all_numbers(values) => {
+            visit(LabelFeature::Embedding { path: &path.text, values })
+        }
         Value::Array(values) if all_texts(values) => {
             for text in values.iter().filter_map(Value::as_str) {
-                visit(Feature::Tag { path: &path.text, text });
+                visit(LabelFeature::Tag { path: &path.text, text });
             }
         }
         Value::Array(_) => {}
@@ -179,9 +181,9 @@ mod tests {
         let mut seen = Vec::new();
         walk(labels, &mut |feature| {
             seen.push(match feature {
-                Feature::Tag { path, text } => format!("{path}={text}"),
-                Feature::Number { path, value } => format!("{path}={value}"),
-                Feature::Embedding { path, values } => {
+                LabelFeature::Tag { path, text } => format!("{path}={text}"),
+                LabelFeature::Number { path, value } => format!("{path}={value}"),
+                LabelFeature::Embedding { path, values } => {
                     format!("{path}={:?}", numbers(values).collect::<Vec<_>>())
                 }
             });

@@ -15,8 +15,8 @@ use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-pub(crate) use self::civil::Civil;
-use self::parse::Refusal;
+pub(crate) use self::civil::CivilTime;
+use self::parse::DateRefusal;
 
 /// A string that is no moment we can keep.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -38,11 +38,11 @@ pub enum TimestampError {
 }
 
 impl TimestampError {
-    fn new(text: &str, refusal: Refusal) -> Self {
+    fn new(text: &str, refusal: DateRefusal) -> Self {
         let text = text.chars().take(100).collect();
         match refusal {
-            Refusal::Format => Self::Format { text },
-            Refusal::Field(field) => Self::OutOfRange { text, field },
+            DateRefusal::Format => Self::Format { text },
+            DateRefusal::Field(field) => Self::OutOfRange { text, field },
         }
     }
 }
@@ -103,7 +103,7 @@ impl Timestamp {
     pub fn parse_rfc3339(text: &str) -> Result<Self, TimestampError> {
         rfc3339::read(text.as_bytes()).ok_or_else(|| {
             // The other reader knows which field is wrong, if that is what is wrong.
-            let refusal = parse::parse(text).err().unwrap_or(Refusal::Format);
+            let refusal = parse::parse(text).err().unwrap_or(DateRefusal::Format);
             TimestampError::new(text, refusal)
         })
     }
@@ -127,8 +127,8 @@ impl Timestamp {
     }
 
     /// The clock in UTC.
-    pub(crate) const fn civil(self) -> Civil {
-        Civil::from_timestamp(self)
+    pub(crate) const fn civil(self) -> CivilTime {
+        CivilTime::from_timestamp(self)
     }
 
     /// This moment moved by `nanos`, saturating at the range; [`Timestamp::ZERO`] stays.

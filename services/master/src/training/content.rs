@@ -12,8 +12,8 @@ use ulex_algorithms::dictionary::Dictionary;
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::similarity::tags::tag_neighbors;
 use ulex_algorithms::similarity::{EmbeddingIndex, Neighbors};
-use ulex_domain::expression::{Environment, Expression, Scope};
-use ulex_domain::labels::{Feature, numbers, walk};
+use ulex_domain::expression::{EvaluationContext, Expression, ExpressionScope};
+use ulex_domain::labels::{LabelFeature, numbers, walk};
 use ulex_domain::{Item, Timestamp, User};
 use ulex_settings::{ItemToItemType, Recommend, UserToUserType};
 
@@ -56,10 +56,12 @@ impl Content {
         for known in &recommend.item_to_item {
             let by_tags = matches!(known.kind, ItemToItemType::Tags | ItemToItemType::Auto);
             if by_tags || known.kind == ItemToItemType::Embedding {
-                let column = compiled(known.column.as_deref(), Scope::Item);
+                let column = compiled(known.column.as_deref(), ExpressionScope::Item);
                 let labels = |item: &Item| match &column {
                     None => labels_of(&item.labels),
-                    Some(column) => evaluated(column, &Environment { item: Some(item), ..environment(now) }),
+                    Some(column) => {
+                        evaluated(column, &EvaluationContext { item: Some(item), ..environment(now) })
+                    }
                 };
                 content
                     .items
@@ -71,10 +73,12 @@ impl Content {
         for known in &recommend.user_to_user {
             let by_tags = matches!(known.kind, UserToUserType::Tags | UserToUserType::Auto);
             if by_tags || known.kind == UserToUserType::Embedding {
-                let column = compiled(known.column.as_deref(), Scope::User);
+                let column = compiled(known.column.as_deref(), ExpressionScope::User);
                 let labels = |user: &User| match &column {
                     None => labels_of(&user.labels),
-                    Some(column) => evaluated(column, &Environment { user: Some(user), ..environment(now) }),
+                    Some(column) => {
+                        evaluated(column, &EvaluationContext { user: Some(user), ..environment(now) })
+                    }
                 };
                 content
                     .users
@@ -125,18 +129,18 @@ fn labels_each<T: Sync>(all: &[Option<T>], labels: impl Fn(&T) -> Labels + Sync)
     all.par_iter().map(|one| one.as_ref().map_or_else(Vec::new, &labels)).collect()
 }
 
-fn environment<'a>(now: Timestamp) -> Environment<'a> {
-    Environment { item: None, user: None, feedback: &[], now }
+fn environment<'a>(now: Timestamp) -> EvaluationContext<'a> {
+    EvaluationContext { item: None, user: None, feedback: &[], now }
 }
 
-fn compiled(column: Option<&str>, scope: Scope) -> Option<Expression> {
+fn compiled(column: Option<&str>, scope: ExpressionScope) -> Option<Expression> {
     let column = column?;
     // The settings have compiled it before; should it fail here, all labels are used.
     Expression::compile(column, scope).inspect_err(|reason| without(column, reason)).ok()
 }
 
 /// Labels that a column evaluates to; none if it fails, for example for a missing label.
-fn evaluated(column: &Expression, environment: &Environment<'_>) -> Labels {
+fn evaluated(column: &Expression, environment: &EvaluationContext<'_>) -> Labels {
     match column.evaluate(environment) {
         Ok(value) => labels_of(&value.into_json()),
         Err(_) => Vec::new(),
@@ -146,9 +150,9 @@ fn evaluated(column: &Expression, environment: &Environment<'_>) -> Labels {
 fn labels_of(value: &Value) -> Labels {
     let mut labels = Vec::new();
     walk(value, &mut |feature| match feature {
-        Feature::Tag { path, text } => labels.push((path.to_owned(), Label::Text(text.to_owned()))),
-        Feature::Number { path, value } => labels.push((path.to_owned(), Label::Number(value))),
-        Feature::Embedding { path, values } => {
+        LabelFeature::Tag { path, text } => labels.push((path.to_owned(), Label::Text(text.to_owned()))),
+        LabelFeature::Number { path, value } => labels.push((path.to_owned(), Label::Number(value))),
+        LabelFeature::Embedding { path, values } => {
             let vector = numbers(values).map(|number| number as f32).collect();
             labels.push((path.to_owned(), Label::Vector(vector)));
         }

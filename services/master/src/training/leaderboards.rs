@@ -12,7 +12,7 @@ use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::model_set::Leaderboard;
 use ulex_algorithms::top_k::TopK;
 use ulex_domain::Item;
-use ulex_domain::expression::{Environment, Expression, FeedbackRow, Scope};
+use ulex_domain::expression::{EvaluationContext, Expression, ExpressionScope, FeedbackFields};
 use ulex_recommenders::history::Signal;
 use ulex_settings::NonPersonalized;
 
@@ -56,7 +56,7 @@ impl<'a> Boards<'a> {
         rows: &ItemRows,
     ) -> Result<Leaderboard, CycleError> {
         let compile = |text: &str| {
-            Expression::compile(text, Scope::ItemWithFeedback)
+            Expression::compile(text, ExpressionScope::ItemWithFeedback)
                 .map_err(|reason| CycleError::Failed(format!("leaderboard {}: {reason}", board.name)))
         };
         let score = compile(&board.score)?;
@@ -65,7 +65,7 @@ impl<'a> Boards<'a> {
             let item = item.as_ref()?;
             let feedback = rows.of(self.cycle.table, index as u32);
             let environment =
-                Environment { item: Some(item), user: None, feedback: &feedback, now: self.cycle.now };
+                EvaluationContext { item: Some(item), user: None, feedback: &feedback, now: self.cycle.now };
             if let Some(filter) = &filter {
                 match filter.evaluate_bool(&environment) {
                     Ok(true) => {}
@@ -163,12 +163,12 @@ impl ItemRows {
         Self { offsets, rows }
     }
 
-    fn of<'a>(&self, table: &'a Table, item: u32) -> Vec<FeedbackRow<'a>> {
+    fn of<'a>(&self, table: &'a Table, item: u32) -> Vec<FeedbackFields<'a>> {
         let span = self.offsets[item as usize] as usize..self.offsets[item as usize + 1] as usize;
         let view = |&row: &u32| {
             let row = row as usize;
             let kind = u32::from(table.rows.kind[row]);
-            FeedbackRow {
+            FeedbackFields {
                 feedback_type: if (kind as usize) < table.types.len() { table.types.id(kind) } else { "" },
                 user_id: table.users.id(table.rows.user[row]),
                 item_id: table.items.id(item),

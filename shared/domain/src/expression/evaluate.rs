@@ -1,7 +1,7 @@
 //! The checked tree and its evaluation.
 //!
 //! Every node costs a step, and whatever is linear in a text or a list costs in proportion, so the limit bounds
-//! time and memory. Elements of lists are looked at in place: no allocation per element unless the expression
+//! time and memory. ListElements of lists are looked at in place: no allocation per element unless the expression
 //! makes a text or a list for each.
 
 use std::borrow::Cow;
@@ -10,16 +10,16 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::field::{Field, ITEM_FIELDS, ROW_FIELDS, USER_FIELDS};
-use super::function::{Function, Method, Scan, between};
-use super::parser::{Arithmetic, Binary, Order, TextTest};
-use super::value::{Elements, Value};
-use super::{Environment, EvaluationError, FeedbackRow};
+use super::field::{ITEM_FIELDS, ROW_FIELDS, RecordField, USER_FIELDS};
+use super::function::{BuiltinFunction, DateMethod, ListPredicate, between};
+use super::parser::{ArithmeticOperator, BinaryOperator, OrderOperator, TextTest};
+use super::value::{ListElements, Value};
+use super::{EvaluationContext, EvaluationError, FeedbackFields};
 use crate::{Item, Timestamp, User};
 
 /// A piece of a checked expression.
 #[derive(Clone, Debug)]
-pub(super) enum Node {
+pub(super) enum ExpressionNode {
     Constant(Value<'static>),
     Item,
     User,
@@ -29,54 +29,54 @@ pub(super) enum Node {
     Element,
     /// The value of a `let`, by its place on the stack.
     Local(usize),
-    ItemField(Field),
-    UserField(Field),
+    ItemField(RecordField),
+    UserField(RecordField),
     /// A field of the element, which is a feedback row.
-    ElementField(Field),
+    ElementField(RecordField),
     /// Whether a text field of the element is this text: the commonest predicate, without values in between.
     ElementTextIs {
-        field: Field,
+        field: RecordField,
         text: Box<str>,
         wanted: bool,
     },
     Member {
-        of: Box<Node>,
+        of: Box<ExpressionNode>,
         name: Box<str>,
         optional: bool,
     },
     Index {
-        operands: Box<[Node; 2]>,
+        operands: Box<[ExpressionNode; 2]>,
         optional: bool,
     },
-    List(Vec<Node>),
-    Not(Box<Node>),
-    Negate(Box<Node>),
+    List(Vec<ExpressionNode>),
+    Not(Box<ExpressionNode>),
+    Negate(Box<ExpressionNode>),
     Binary {
-        operator: Binary,
-        operands: Box<[Node; 2]>,
+        operator: BinaryOperator,
+        operands: Box<[ExpressionNode; 2]>,
     },
-    Conditional(Box<[Node; 3]>),
-    Let(Box<[Node; 2]>),
+    Conditional(Box<[ExpressionNode; 3]>),
+    Let(Box<[ExpressionNode; 2]>),
     Call {
-        function: Function,
-        arguments: Vec<Node>,
+        function: BuiltinFunction,
+        arguments: Vec<ExpressionNode>,
     },
     Scan {
-        scan: Scan,
-        list: Box<Node>,
-        predicate: Option<Box<Node>>,
+        scan: ListPredicate,
+        list: Box<ExpressionNode>,
+        predicate: Option<Box<ExpressionNode>>,
     },
     Method {
-        method: Method,
-        of: Box<Node>,
-        argument: Option<Box<Node>>,
+        method: DateMethod,
+        of: Box<ExpressionNode>,
+        argument: Option<Box<ExpressionNode>>,
         optional: bool,
     },
 }
 
 /// One evaluation.
 pub(super) struct Evaluator<'e> {
-    environment: Environment<'e>,
+    environment: EvaluationContext<'e>,
     element: Value<'e>,
     locals: Vec<Value<'e>>,
     steps_left: u64,
@@ -84,22 +84,22 @@ pub(super) struct Evaluator<'e> {
 }
 
 /// Which elements to look for, and how many are enough.
-struct Search<'e> {
-    predicate: Option<&'e Node>,
+struct ElementSearch<'e> {
+    predicate: Option<&'e ExpressionNode>,
     wanted: bool,
     enough: usize,
 }
 
-type Evaluated<'e> = Result<Value<'e>, EvaluationError>;
+type EvaluationResult<'e> = Result<Value<'e>, EvaluationError>;
 
 impl<'e> Evaluator<'e> {
-    pub(super) fn new(environment: Environment<'e>, limit: u64) -> Self {
+    pub(super) fn new(environment: EvaluationContext<'e>, limit: u64) -> Self {
         Self { environment, element: Value::Nil, locals: Vec::new(), steps_left: limit, limit }
     }
 
     /// For trees of constants; the limit keeps compiling quick.
     pub(super) fn of_constants() -> Self {
-        Self::new(Environment { item: None, user: None, feedback: &[], now: Timestamp::ZERO }, 1000)
+        Self::new(EvaluationContext { item: None, user: None, feedback: &[], now: Timestamp::ZERO }, 1000)
     }
 
     fn step(&mut self, cost: usize) -> Result<(), EvaluationError> {
@@ -113,46 +113,48 @@ impl<'e> Evaluator<'e> {
         self.step(value.size() / 16)
     }
 
-    pub(super) fn value(&mut self, node: &'e Node) -> Evaluated<'e> {
+    pub(super) fn value(&mut self, node: &'e ExpressionNode) -> EvaluationResult<'e> {
         self.step(1)?;
         match node {
-            Node::Constant(value) => Ok(value.borrowed()),
-            Node::Item => {
+            ExpressionNode::Constant(value) => Ok(value.borrowed()),
+            ExpressionNode::Item => {
                 Ok(Value::Item(self.environment.item.ok_or(EvaluationError::Missing { name: "item" })?))
             }
-            Node::User => {
+            ExpressionNode::User => {
                 Ok(Value::User(self.environment.user.ok_or(EvaluationError::Missing { name: "user" })?))
             }
-            Node::Feedback => Ok(Value::Feedback(self.environment.feedback)),
-            Node::Now => Ok(Value::Time(self.environment.now)),
-            Node::Element => self.copy(self.element.clone()),
-            Node::Local(place) => self.copy(self.locals[*place].clone()),
-            Node::ItemField(field) => self.item().map(|item| field.of_item(item)),
-            Node::UserField(field) => self.user().map(|user| field.of_user(user)),
-            Node::ElementField(field) => Ok(field.of_row(self.row()?)),
-            Node::ElementTextIs { .. } | Node::Not(_) => self.truth(node).map(Value::Bool),
-            Node::Member { of, name, optional } => member(&self.value(of)?, name, *optional),
-            Node::Index { operands, optional } => self.index(operands, *optional),
-            Node::List(parts) => {
+            ExpressionNode::Feedback => Ok(Value::Feedback(self.environment.feedback)),
+            ExpressionNode::Now => Ok(Value::Time(self.environment.now)),
+            ExpressionNode::Element => self.copy(self.element.clone()),
+            ExpressionNode::Local(place) => self.copy(self.locals[*place].clone()),
+            ExpressionNode::ItemField(field) => self.item().map(|item| field.of_item(item)),
+            ExpressionNode::UserField(field) => self.user().map(|user| field.of_user(user)),
+            ExpressionNode::ElementField(field) => Ok(field.of_row(self.row()?)),
+            ExpressionNode::ElementTextIs { .. } | ExpressionNode::Not(_) => {
+                self.truth(node).map(Value::Bool)
+            }
+            ExpressionNode::Member { of, name, optional } => member(&self.value(of)?, name, *optional),
+            ExpressionNode::Index { operands, optional } => self.index(operands, *optional),
+            ExpressionNode::List(parts) => {
                 let values = parts.iter().map(|part| self.value(part)).collect::<Result<_, _>>()?;
                 Ok(Value::List(Arc::new(values)))
             }
-            Node::Negate(operand) => negate(&self.value(operand)?),
-            Node::Binary { operator, operands } => self.binary(*operator, operands),
-            Node::Conditional(parts) => {
+            ExpressionNode::Negate(operand) => negate(&self.value(operand)?),
+            ExpressionNode::Binary { operator, operands } => self.binary(*operator, operands),
+            ExpressionNode::Conditional(parts) => {
                 let [condition, then, otherwise] = &**parts;
                 if self.truth(condition)? { self.value(then) } else { self.value(otherwise) }
             }
-            Node::Let(parts) => {
+            ExpressionNode::Let(parts) => {
                 let value = self.value(&parts[0])?;
                 self.locals.push(value);
                 let body = self.value(&parts[1]);
                 self.locals.pop();
                 body
             }
-            Node::Call { function, arguments } => self.call(*function, arguments),
-            Node::Scan { scan, list, predicate } => self.scan(*scan, list, predicate.as_deref()),
-            Node::Method { method, of, argument, optional } => {
+            ExpressionNode::Call { function, arguments } => self.call(*function, arguments),
+            ExpressionNode::Scan { scan, list, predicate } => self.scan(*scan, list, predicate.as_deref()),
+            ExpressionNode::Method { method, of, argument, optional } => {
                 let of = self.value(of)?;
                 if *optional && matches!(of, Value::Nil) {
                     return Ok(Value::Nil);
@@ -172,13 +174,13 @@ impl<'e> Evaluator<'e> {
     }
 
     /// A text that was made by the expression is copied as a whole.
-    fn copy(&mut self, value: Value<'e>) -> Evaluated<'e> {
+    fn copy(&mut self, value: Value<'e>) -> EvaluationResult<'e> {
         self.step(if matches!(value, Value::Text(_)) { value.size() / 16 } else { 0 })?;
         Ok(value)
     }
 
-    /// The element that `.Field` means.
-    fn row(&self) -> Result<&'e FeedbackRow<'e>, EvaluationError> {
+    /// The element that `.RecordField` means.
+    fn row(&self) -> Result<&'e FeedbackFields<'e>, EvaluationError> {
         let Value::Row(row) = self.element else {
             return Err(EvaluationError::mismatch(format!("a field of {}", self.element.type_name())));
         };
@@ -186,44 +188,50 @@ impl<'e> Evaluator<'e> {
     }
 
     /// The value of a node that is true or false.
-    fn truth(&mut self, node: &'e Node) -> Result<bool, EvaluationError> {
-        if let Node::ElementTextIs { field, text, wanted } = node {
+    fn truth(&mut self, node: &'e ExpressionNode) -> Result<bool, EvaluationError> {
+        if let ExpressionNode::ElementTextIs { field, text, wanted } = node {
             self.step(1)?;
             return Ok((field.text_of_row(self.row()?) == &**text) == *wanted);
         }
-        if let Node::Not(operand) = node {
+        if let ExpressionNode::Not(operand) = node {
             self.step(1)?;
             return Ok(!self.truth(operand)?);
         }
         self.value(node)?.truth("a condition")
     }
 
-    fn binary(&mut self, operator: Binary, operands: &'e [Node; 2]) -> Evaluated<'e> {
+    fn binary(
+        &mut self,
+        operator: BinaryOperator,
+        operands: &'e [ExpressionNode; 2],
+    ) -> EvaluationResult<'e> {
         let [left, right] = operands;
         match operator {
-            Binary::And => Ok(Value::Bool(self.truth(left)? && self.truth(right)?)),
-            Binary::Or => Ok(Value::Bool(self.truth(left)? || self.truth(right)?)),
-            Binary::Coalesce => {
+            BinaryOperator::And => Ok(Value::Bool(self.truth(left)? && self.truth(right)?)),
+            BinaryOperator::Or => Ok(Value::Bool(self.truth(left)? || self.truth(right)?)),
+            BinaryOperator::Coalesce => {
                 let left = self.value(left)?;
                 if matches!(left, Value::Nil) { self.value(right) } else { Ok(left) }
             }
-            Binary::Equal | Binary::NotEqual => {
+            BinaryOperator::Equal | BinaryOperator::NotEqual => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
                 self.pay_for(&left)?;
-                Ok(Value::Bool(left.equals(&right) == (operator == Binary::Equal)))
+                Ok(Value::Bool(left.equals(&right) == (operator == BinaryOperator::Equal)))
             }
-            Binary::In => {
+            BinaryOperator::In => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
                 self.step(right.size() / 4)?;
                 is_in(&left, &right).map(Value::Bool)
             }
-            Binary::Order(order) => compare(order, &self.value(left)?, &self.value(right)?).map(Value::Bool),
-            Binary::Test(test) => {
+            BinaryOperator::Order(order) => {
+                compare(order, &self.value(left)?, &self.value(right)?).map(Value::Bool)
+            }
+            BinaryOperator::Test(test) => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
                 self.pay_for(&left)?;
                 test_text(test, &left, &right).map(Value::Bool)
             }
-            Binary::Arithmetic(operator) => {
+            BinaryOperator::Arithmetic(operator) => {
                 let (left, right) = (self.value(left)?, self.value(right)?);
                 // Only texts grow.
                 self.pay_for(&left)?;
@@ -233,7 +241,7 @@ impl<'e> Evaluator<'e> {
         }
     }
 
-    fn index(&mut self, operands: &'e [Node; 2], optional: bool) -> Evaluated<'e> {
+    fn index(&mut self, operands: &'e [ExpressionNode; 2], optional: bool) -> EvaluationResult<'e> {
         let (of, index) = (self.value(&operands[0])?, self.value(&operands[1])?);
         if let Value::Text(name) = &index {
             return member(&of, name, optional);
@@ -254,12 +262,13 @@ impl<'e> Evaluator<'e> {
         Ok(elements.get(place as usize))
     }
 
-    fn call(&mut self, function: Function, arguments: &'e [Node]) -> Evaluated<'e> {
-        if let (Function::Len, [Node::Feedback]) = (function, arguments) {
+    fn call(&mut self, function: BuiltinFunction, arguments: &'e [ExpressionNode]) -> EvaluationResult<'e> {
+        if let (BuiltinFunction::Len, [ExpressionNode::Feedback]) = (function, arguments) {
             return Ok(Value::Number(self.environment.feedback.len() as f64));
         }
         let values = arguments.iter().map(|argument| self.value(argument)).collect::<Result<Vec<_>, _>>()?;
-        let is_quick = matches!(function, Function::Len | Function::First | Function::Last);
+        let is_quick =
+            matches!(function, BuiltinFunction::Len | BuiltinFunction::First | BuiltinFunction::Last);
         for value in &values {
             let cost = if matches!(value, Value::Text(_)) { value.size() / 16 } else { value.size() };
             self.step(if is_quick { 1 } else { cost })?;
@@ -267,45 +276,55 @@ impl<'e> Evaluator<'e> {
         function.apply(&values)
     }
 
-    fn scan(&mut self, scan: Scan, list: &'e Node, predicate: Option<&'e Node>) -> Evaluated<'e> {
+    fn scan(
+        &mut self,
+        scan: ListPredicate,
+        list: &'e ExpressionNode,
+        predicate: Option<&'e ExpressionNode>,
+    ) -> EvaluationResult<'e> {
         let list = self.value(list)?;
-        if let (Scan::Count, Value::Feedback(rows), Some(Node::ElementTextIs { field, text, wanted })) =
-            (scan, &list, predicate)
+        if let (
+            ListPredicate::Count,
+            Value::Feedback(rows),
+            Some(ExpressionNode::ElementTextIs { field, text, wanted }),
+        ) = (scan, &list, predicate)
         {
             // The commonest score, over all feedback there is: nothing but the comparisons.
             self.step(rows.len())?;
-            let counted = |row: &&FeedbackRow<'_>| (field.text_of_row(row) == &**text) == *wanted;
+            let counted = |row: &&FeedbackFields<'_>| (field.text_of_row(row) == &**text) == *wanted;
             return Ok(Value::Number(rows.iter().filter(counted).count() as f64));
         }
         let Some(elements) = list.elements() else {
             return Err(EvaluationError::mismatch(format!("{} where a list is needed", list.type_name())));
         };
-        let search = |wanted: bool, enough: usize| Search { predicate, wanted, enough };
+        let search = |wanted: bool, enough: usize| ElementSearch { predicate, wanted, enough };
         let outer = std::mem::replace(&mut self.element, Value::Nil);
         let mut found = Vec::new();
         let nothing = |_element: &Value<'e>| {};
         let result = match scan {
-            Scan::Count => Value::Number(self.search(elements, &search(true, usize::MAX), nothing)? as f64),
-            Scan::Any => Value::Bool(self.search(elements, &search(true, 1), nothing)? > 0),
-            Scan::All => Value::Bool(self.search(elements, &search(false, 1), nothing)? == 0),
-            Scan::One => Value::Bool(self.search(elements, &search(true, 2), nothing)? == 1),
-            Scan::None => Value::Bool(self.search(elements, &search(true, 1), nothing)? == 0),
-            Scan::Find => {
+            ListPredicate::Count => {
+                Value::Number(self.search(elements, &search(true, usize::MAX), nothing)? as f64)
+            }
+            ListPredicate::Any => Value::Bool(self.search(elements, &search(true, 1), nothing)? > 0),
+            ListPredicate::All => Value::Bool(self.search(elements, &search(false, 1), nothing)? == 0),
+            ListPredicate::One => Value::Bool(self.search(elements, &search(true, 2), nothing)? == 1),
+            ListPredicate::None => Value::Bool(self.search(elements, &search(true, 1), nothing)? == 0),
+            ListPredicate::Find => {
                 self.search(elements, &search(true, 1), |element| found.push(element.clone()))?;
                 found.pop().unwrap_or(Value::Nil)
             }
-            Scan::Filter => {
+            ListPredicate::Filter => {
                 self.search(elements, &search(true, usize::MAX), |element| found.push(element.clone()))?;
                 Value::List(Arc::new(found))
             }
-            Scan::Map => {
+            ListPredicate::Map => {
                 self.each(elements, predicate, |value| {
                     found.push(value);
                     Ok(())
                 })?;
                 Value::List(Arc::new(found))
             }
-            Scan::Sum => {
+            ListPredicate::Sum => {
                 let mut sum = 0.0;
                 self.each(elements, predicate, |value| {
                     sum += value.number("an element to sum")?;
@@ -321,8 +340,8 @@ impl<'e> Evaluator<'e> {
     /// Counts the elements that are as wanted, and shows them to `found`.
     fn search(
         &mut self,
-        elements: Elements<'_, 'e>,
-        search: &Search<'e>,
+        elements: ListElements<'_, 'e>,
+        search: &ElementSearch<'e>,
         mut found: impl FnMut(&Value<'e>),
     ) -> Result<usize, EvaluationError> {
         let mut count = 0;
@@ -349,8 +368,8 @@ impl<'e> Evaluator<'e> {
     /// Shows what `predicate` makes of every element to `visit`, or the elements themselves.
     fn each(
         &mut self,
-        elements: Elements<'_, 'e>,
-        predicate: Option<&'e Node>,
+        elements: ListElements<'_, 'e>,
+        predicate: Option<&'e ExpressionNode>,
         mut visit: impl FnMut(Value<'e>) -> Result<(), EvaluationError>,
     ) -> Result<(), EvaluationError> {
         for index in 0..elements.len() {
@@ -371,8 +390,8 @@ impl<'e> Evaluator<'e> {
 }
 
 /// A field by its name. Labels that are missing are nil; reading on from nil is an error unless optional.
-fn member<'a>(of: &Value<'a>, name: &str, optional: bool) -> Evaluated<'a> {
-    let field = |fields| Field::find(fields, name);
+fn member<'a>(of: &Value<'a>, name: &str, optional: bool) -> EvaluationResult<'a> {
+    let field = |fields| RecordField::find(fields, name);
     let unknown = || EvaluationError::mismatch(format!("`{name}` of {}", of.type_name()));
     match of {
         Value::Json(Json::Object(fields)) => Ok(fields.get(name).map_or(Value::Nil, Value::from_json)),
@@ -399,14 +418,14 @@ fn is_in<'a>(wanted: &Value<'a>, place: &Value<'a>) -> Result<bool, EvaluationEr
     }
 }
 
-fn negate<'a>(operand: &Value<'_>) -> Evaluated<'a> {
+fn negate<'a>(operand: &Value<'_>) -> EvaluationResult<'a> {
     if let Value::Duration(nanos) = operand {
         return Ok(Value::Duration(nanos.saturating_neg()));
     }
     operand.number("an operand of a sign").map(|number| Value::Number(-number))
 }
 
-fn compare(order: Order, left: &Value<'_>, right: &Value<'_>) -> Result<bool, EvaluationError> {
+fn compare(order: OrderOperator, left: &Value<'_>, right: &Value<'_>) -> Result<bool, EvaluationError> {
     let ordering = match (left, right) {
         (Value::Number(left), Value::Number(right)) => left.partial_cmp(right),
         (Value::Text(left), Value::Text(right)) => Some(left.as_ref().cmp(right.as_ref())),
@@ -416,10 +435,10 @@ fn compare(order: Order, left: &Value<'_>, right: &Value<'_>) -> Result<bool, Ev
     };
     let ordering: Ordering = ordering.ok_or_else(|| mismatched("comparison", left, right))?;
     Ok(match order {
-        Order::Less => ordering.is_lt(),
-        Order::LessOrEqual => ordering.is_le(),
-        Order::Greater => ordering.is_gt(),
-        Order::GreaterOrEqual => ordering.is_ge(),
+        OrderOperator::Less => ordering.is_lt(),
+        OrderOperator::LessOrEqual => ordering.is_le(),
+        OrderOperator::Greater => ordering.is_gt(),
+        OrderOperator::GreaterOrEqual => ordering.is_ge(),
     })
 }
 
@@ -438,51 +457,51 @@ fn mismatched(what: &str, left: &Value<'_>, right: &Value<'_>) -> EvaluationErro
     EvaluationError::mismatch(format!("{what} of {} and {}", left.type_name(), right.type_name()))
 }
 
-fn finite<'a>(number: f64) -> Evaluated<'a> {
+fn finite<'a>(number: f64) -> EvaluationResult<'a> {
     if number.is_finite() { Ok(Value::Number(number)) } else { Err(EvaluationError::NotFinite) }
 }
 
-fn arithmetic<'a>(operator: Arithmetic, left: Value<'a>, right: Value<'a>) -> Evaluated<'a> {
-    let divides = matches!(operator, Arithmetic::Divide | Arithmetic::Remainder);
+fn arithmetic<'a>(operator: ArithmeticOperator, left: Value<'a>, right: Value<'a>) -> EvaluationResult<'a> {
+    let divides = matches!(operator, ArithmeticOperator::Divide | ArithmeticOperator::Remainder);
     if divides && matches!(right, Value::Number(0.0) | Value::Duration(0)) {
         return Err(EvaluationError::DivisionByZero);
     }
     match (operator, left, right) {
         (operator, Value::Number(left), Value::Number(right)) => finite(match operator {
-            Arithmetic::Add => left + right,
-            Arithmetic::Subtract => left - right,
-            Arithmetic::Multiply => left * right,
-            Arithmetic::Divide => left / right,
-            Arithmetic::Remainder => left % right,
-            Arithmetic::Power => left.powf(right),
+            ArithmeticOperator::Add => left + right,
+            ArithmeticOperator::Subtract => left - right,
+            ArithmeticOperator::Multiply => left * right,
+            ArithmeticOperator::Divide => left / right,
+            ArithmeticOperator::Remainder => left % right,
+            ArithmeticOperator::Power => left.powf(right),
         }),
-        (Arithmetic::Add, Value::Text(left), Value::Text(right)) => {
+        (ArithmeticOperator::Add, Value::Text(left), Value::Text(right)) => {
             Ok(Value::Text(Cow::Owned(left.into_owned() + right.as_ref())))
         }
-        (Arithmetic::Subtract, Value::Time(left), Value::Time(right)) => {
+        (ArithmeticOperator::Subtract, Value::Time(left), Value::Time(right)) => {
             Ok(Value::Duration(between(right, left)))
         }
-        (Arithmetic::Add, Value::Time(moment), Value::Duration(nanos))
-        | (Arithmetic::Add, Value::Duration(nanos), Value::Time(moment)) => {
+        (ArithmeticOperator::Add, Value::Time(moment), Value::Duration(nanos))
+        | (ArithmeticOperator::Add, Value::Duration(nanos), Value::Time(moment)) => {
             Ok(Value::Time(moment.plus_nanos(nanos)))
         }
-        (Arithmetic::Subtract, Value::Time(moment), Value::Duration(nanos)) => {
+        (ArithmeticOperator::Subtract, Value::Time(moment), Value::Duration(nanos)) => {
             Ok(Value::Time(moment.plus_nanos(nanos.saturating_neg())))
         }
-        (Arithmetic::Add, Value::Duration(left), Value::Duration(right)) => {
+        (ArithmeticOperator::Add, Value::Duration(left), Value::Duration(right)) => {
             Ok(Value::Duration(left.saturating_add(right)))
         }
-        (Arithmetic::Subtract, Value::Duration(left), Value::Duration(right)) => {
+        (ArithmeticOperator::Subtract, Value::Duration(left), Value::Duration(right)) => {
             Ok(Value::Duration(left.saturating_sub(right)))
         }
-        (Arithmetic::Multiply, Value::Duration(nanos), Value::Number(factor))
-        | (Arithmetic::Multiply, Value::Number(factor), Value::Duration(nanos)) => {
+        (ArithmeticOperator::Multiply, Value::Duration(nanos), Value::Number(factor))
+        | (ArithmeticOperator::Multiply, Value::Number(factor), Value::Duration(nanos)) => {
             Ok(Value::Duration((nanos as f64 * factor) as i64))
         }
-        (Arithmetic::Divide, Value::Duration(nanos), Value::Number(divisor)) => {
+        (ArithmeticOperator::Divide, Value::Duration(nanos), Value::Number(divisor)) => {
             Ok(Value::Duration((nanos as f64 / divisor) as i64))
         }
-        (Arithmetic::Divide, Value::Duration(left), Value::Duration(right)) => {
+        (ArithmeticOperator::Divide, Value::Duration(left), Value::Duration(right)) => {
             Ok(Value::Number(left as f64 / right as f64))
         }
         (_, left, right) => Err(mismatched("arithmetic", &left, &right)),

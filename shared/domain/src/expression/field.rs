@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 
-use super::FeedbackRow;
-use super::value::{Type, Value};
+use super::FeedbackFields;
+use super::value::{Value, ValueType};
 use crate::{Item, User};
 
 /// A field of at least one of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum RecordField {
     FeedbackType,
     UserId,
     ItemId,
@@ -21,23 +21,30 @@ pub(super) enum Field {
     Comment,
 }
 
-pub(super) const ITEM_FIELDS: &[Field] =
-    &[Field::ItemId, Field::IsHidden, Field::Categories, Field::Timestamp, Field::Labels, Field::Comment];
-
-pub(super) const USER_FIELDS: &[Field] = &[Field::UserId, Field::Labels, Field::Comment];
-
-pub(super) const ROW_FIELDS: &[Field] = &[
-    Field::FeedbackType,
-    Field::UserId,
-    Field::ItemId,
-    Field::Value,
-    Field::Timestamp,
-    Field::Updated,
-    Field::Labels,
-    Field::Comment,
+pub(super) const ITEM_FIELDS: &[RecordField] = &[
+    RecordField::ItemId,
+    RecordField::IsHidden,
+    RecordField::Categories,
+    RecordField::Timestamp,
+    RecordField::Labels,
+    RecordField::Comment,
 ];
 
-impl Field {
+pub(super) const USER_FIELDS: &[RecordField] =
+    &[RecordField::UserId, RecordField::Labels, RecordField::Comment];
+
+pub(super) const ROW_FIELDS: &[RecordField] = &[
+    RecordField::FeedbackType,
+    RecordField::UserId,
+    RecordField::ItemId,
+    RecordField::Value,
+    RecordField::Timestamp,
+    RecordField::Updated,
+    RecordField::Labels,
+    RecordField::Comment,
+];
+
+impl RecordField {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::FeedbackType => "FeedbackType",
@@ -58,14 +65,14 @@ impl Field {
         fields.iter().copied().find(|field| field.name() == name)
     }
 
-    pub(super) fn type_of(self) -> Type {
+    pub(super) fn type_of(self) -> ValueType {
         match self {
-            Self::FeedbackType | Self::UserId | Self::ItemId | Self::Comment => Type::Text,
-            Self::Value => Type::Number,
-            Self::Timestamp | Self::Updated => Type::Time,
-            Self::IsHidden => Type::Bool,
-            Self::Categories => Type::list(Type::Text),
-            Self::Labels => Type::Any,
+            Self::FeedbackType | Self::UserId | Self::ItemId | Self::Comment => ValueType::Text,
+            Self::Value => ValueType::Number,
+            Self::Timestamp | Self::Updated => ValueType::Time,
+            Self::IsHidden => ValueType::Bool,
+            Self::Categories => ValueType::list(ValueType::Text),
+            Self::Labels => ValueType::Any,
         }
     }
 
@@ -99,7 +106,7 @@ impl Field {
     }
 
     /// The field of a feedback row, nil if rows have none such.
-    pub(super) fn of_row<'a>(self, row: &FeedbackRow<'a>) -> Value<'a> {
+    pub(super) fn of_row<'a>(self, row: &FeedbackFields<'a>) -> Value<'a> {
         match self {
             Self::FeedbackType => Value::Text(Cow::Borrowed(row.feedback_type)),
             Self::UserId => Value::Text(Cow::Borrowed(row.user_id)),
@@ -114,7 +121,7 @@ impl Field {
     }
 
     /// A field of a row that is a text, without the value around it.
-    pub(super) fn text_of_row<'a>(self, row: &FeedbackRow<'a>) -> &'a str {
+    pub(super) fn text_of_row<'a>(self, row: &FeedbackFields<'a>) -> &'a str {
         match self {
             Self::FeedbackType => row.feedback_type,
             Self::UserId => row.user_id,

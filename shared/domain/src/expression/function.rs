@@ -4,16 +4,16 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::EvaluationError;
-use super::value::{Elements, Type, Value};
+use super::value::{ListElements, Value, ValueType};
 use crate::Timestamp;
 
 const SECOND: f64 = 1e9;
 
-/// Functions of values; those that take a predicate are [`Scan`]s.
+/// Functions of values; those that take a predicate are [`ListPredicate`]s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Function {
+pub(super) enum BuiltinFunction {
     Len,
-    Rounding(Rounding),
+    Rounding(RoundingFunction),
     Int,
     Float,
     String,
@@ -24,14 +24,14 @@ pub(super) enum Function {
     Join,
     First,
     Last,
-    Aggregate(Aggregate),
+    Aggregate(AggregateFunction),
     Date,
     Duration,
 }
 
 /// A number from a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rounding {
+pub(super) enum RoundingFunction {
     Abs,
     Ceil,
     Floor,
@@ -40,7 +40,7 @@ pub(super) enum Rounding {
 
 /// A number from many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Aggregate {
+pub(super) enum AggregateFunction {
     Min,
     Max,
     Mean,
@@ -48,33 +48,33 @@ pub(super) enum Aggregate {
 }
 
 /// Name, function, fewest and most arguments.
-pub(super) const FUNCTIONS: [(&str, Function, usize, usize); 21] = [
-    ("len", Function::Len, 1, 1),
-    ("abs", Function::Rounding(Rounding::Abs), 1, 1),
-    ("ceil", Function::Rounding(Rounding::Ceil), 1, 1),
-    ("floor", Function::Rounding(Rounding::Floor), 1, 1),
-    ("round", Function::Rounding(Rounding::Round), 1, 1),
-    ("int", Function::Int, 1, 1),
-    ("float", Function::Float, 1, 1),
-    ("string", Function::String, 1, 1),
-    ("lower", Function::Lower, 1, 1),
-    ("upper", Function::Upper, 1, 1),
-    ("trim", Function::Trim, 1, 2),
-    ("split", Function::Split, 2, 2),
-    ("join", Function::Join, 1, 2),
-    ("first", Function::First, 1, 1),
-    ("last", Function::Last, 1, 1),
-    ("min", Function::Aggregate(Aggregate::Min), 1, 100),
-    ("max", Function::Aggregate(Aggregate::Max), 1, 100),
-    ("mean", Function::Aggregate(Aggregate::Mean), 1, 100),
-    ("median", Function::Aggregate(Aggregate::Median), 1, 100),
-    ("date", Function::Date, 1, 1),
-    ("duration", Function::Duration, 1, 1),
+pub(super) const FUNCTIONS: [(&str, BuiltinFunction, usize, usize); 21] = [
+    ("len", BuiltinFunction::Len, 1, 1),
+    ("abs", BuiltinFunction::Rounding(RoundingFunction::Abs), 1, 1),
+    ("ceil", BuiltinFunction::Rounding(RoundingFunction::Ceil), 1, 1),
+    ("floor", BuiltinFunction::Rounding(RoundingFunction::Floor), 1, 1),
+    ("round", BuiltinFunction::Rounding(RoundingFunction::Round), 1, 1),
+    ("int", BuiltinFunction::Int, 1, 1),
+    ("float", BuiltinFunction::Float, 1, 1),
+    ("string", BuiltinFunction::String, 1, 1),
+    ("lower", BuiltinFunction::Lower, 1, 1),
+    ("upper", BuiltinFunction::Upper, 1, 1),
+    ("trim", BuiltinFunction::Trim, 1, 2),
+    ("split", BuiltinFunction::Split, 2, 2),
+    ("join", BuiltinFunction::Join, 1, 2),
+    ("first", BuiltinFunction::First, 1, 1),
+    ("last", BuiltinFunction::Last, 1, 1),
+    ("min", BuiltinFunction::Aggregate(AggregateFunction::Min), 1, 100),
+    ("max", BuiltinFunction::Aggregate(AggregateFunction::Max), 1, 100),
+    ("mean", BuiltinFunction::Aggregate(AggregateFunction::Mean), 1, 100),
+    ("median", BuiltinFunction::Aggregate(AggregateFunction::Median), 1, 100),
+    ("date", BuiltinFunction::Date, 1, 1),
+    ("duration", BuiltinFunction::Duration, 1, 1),
 ];
 
 /// Functions that look at every element of a list, perhaps through a predicate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Scan {
+pub(super) enum ListPredicate {
     Count,
     Filter,
     Map,
@@ -87,29 +87,29 @@ pub(super) enum Scan {
 }
 
 /// Name, scan, whether the predicate is needed.
-pub(super) const SCANS: [(&str, Scan, bool); 9] = [
-    ("count", Scan::Count, false),
-    ("filter", Scan::Filter, true),
-    ("map", Scan::Map, true),
-    ("any", Scan::Any, true),
-    ("all", Scan::All, true),
-    ("one", Scan::One, true),
-    ("none", Scan::None, true),
-    ("find", Scan::Find, true),
-    ("sum", Scan::Sum, false),
+pub(super) const SCANS: [(&str, ListPredicate, bool); 9] = [
+    ("count", ListPredicate::Count, false),
+    ("filter", ListPredicate::Filter, true),
+    ("map", ListPredicate::Map, true),
+    ("any", ListPredicate::Any, true),
+    ("all", ListPredicate::All, true),
+    ("one", ListPredicate::One, true),
+    ("none", ListPredicate::None, true),
+    ("find", ListPredicate::Find, true),
+    ("sum", ListPredicate::Sum, false),
 ];
 
 /// Methods of times and durations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
-    Clock(Clock),
-    Relation(Relation),
-    Unit(Unit),
+pub(super) enum DateMethod {
+    Clock(ClockField),
+    Relation(TimeRelation),
+    Unit(DurationUnit),
 }
 
 /// What a clock or calendar shows at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Clock {
+pub(super) enum ClockField {
     Unix,
     UnixMilli,
     Year,
@@ -125,7 +125,7 @@ pub(super) enum Clock {
 
 /// A time and something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Relation {
+pub(super) enum TimeRelation {
     Before,
     After,
     Equal,
@@ -135,7 +135,7 @@ pub(super) enum Relation {
 
 /// A duration as a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(super) enum DurationUnit {
     Days,
     Hours,
     Minutes,
@@ -144,28 +144,64 @@ pub(super) enum Unit {
 }
 
 /// Name, method, owner, argument, result.
-pub(super) const METHODS: [(&str, Method, Type, Option<Type>, Type); 21] = [
-    ("Unix", Method::Clock(Clock::Unix), Type::Time, None, Type::Number),
-    ("UnixMilli", Method::Clock(Clock::UnixMilli), Type::Time, None, Type::Number),
-    ("Year", Method::Clock(Clock::Year), Type::Time, None, Type::Number),
-    ("Month", Method::Clock(Clock::Month), Type::Time, None, Type::Number),
-    ("Day", Method::Clock(Clock::Day), Type::Time, None, Type::Number),
-    ("YearDay", Method::Clock(Clock::YearDay), Type::Time, None, Type::Number),
-    ("Hour", Method::Clock(Clock::Hour), Type::Time, None, Type::Number),
-    ("Minute", Method::Clock(Clock::Minute), Type::Time, None, Type::Number),
-    ("Second", Method::Clock(Clock::Second), Type::Time, None, Type::Number),
-    ("Weekday", Method::Clock(Clock::Weekday), Type::Time, None, Type::Number),
-    ("IsZero", Method::Clock(Clock::IsZero), Type::Time, None, Type::Bool),
-    ("Before", Method::Relation(Relation::Before), Type::Time, Some(Type::Time), Type::Bool),
-    ("After", Method::Relation(Relation::After), Type::Time, Some(Type::Time), Type::Bool),
-    ("Equal", Method::Relation(Relation::Equal), Type::Time, Some(Type::Time), Type::Bool),
-    ("Sub", Method::Relation(Relation::Sub), Type::Time, Some(Type::Time), Type::Duration),
-    ("Add", Method::Relation(Relation::Add), Type::Time, Some(Type::Duration), Type::Time),
-    ("Days", Method::Unit(Unit::Days), Type::Duration, None, Type::Number),
-    ("Hours", Method::Unit(Unit::Hours), Type::Duration, None, Type::Number),
-    ("Minutes", Method::Unit(Unit::Minutes), Type::Duration, None, Type::Number),
-    ("Seconds", Method::Unit(Unit::Seconds), Type::Duration, None, Type::Number),
-    ("Milliseconds", Method::Unit(Unit::Milliseconds), Type::Duration, None, Type::Number),
+pub(super) const METHODS: [(&str, DateMethod, ValueType, Option<ValueType>, ValueType); 21] = [
+    ("Unix", DateMethod::Clock(ClockField::Unix), ValueType::Time, None, ValueType::Number),
+    ("UnixMilli", DateMethod::Clock(ClockField::UnixMilli), ValueType::Time, None, ValueType::Number),
+    ("Year", DateMethod::Clock(ClockField::Year), ValueType::Time, None, ValueType::Number),
+    ("Month", DateMethod::Clock(ClockField::Month), ValueType::Time, None, ValueType::Number),
+    ("Day", DateMethod::Clock(ClockField::Day), ValueType::Time, None, ValueType::Number),
+    ("YearDay", DateMethod::Clock(ClockField::YearDay), ValueType::Time, None, ValueType::Number),
+    ("Hour", DateMethod::Clock(ClockField::Hour), ValueType::Time, None, ValueType::Number),
+    ("Minute", DateMethod::Clock(ClockField::Minute), ValueType::Time, None, ValueType::Number),
+    ("Second", DateMethod::Clock(ClockField::Second), ValueType::Time, None, ValueType::Number),
+    ("Weekday", DateMethod::Clock(ClockField::Weekday), ValueType::Time, None, ValueType::Number),
+    ("IsZero", DateMethod::Clock(ClockField::IsZero), ValueType::Time, None, ValueType::Bool),
+    (
+        "Before",
+        DateMethod::Relation(TimeRelation::Before),
+        ValueType::Time,
+        Some(ValueType::Time),
+        ValueType::Bool,
+    ),
+    (
+        "After",
+        DateMethod::Relation(TimeRelation::After),
+        ValueType::Time,
+        Some(ValueType::Time),
+        ValueType::Bool,
+    ),
+    (
+        "Equal",
+        DateMethod::Relation(TimeRelation::Equal),
+        ValueType::Time,
+        Some(ValueType::Time),
+        ValueType::Bool,
+    ),
+    (
+        "Sub",
+        DateMethod::Relation(TimeRelation::Sub),
+        ValueType::Time,
+        Some(ValueType::Time),
+        ValueType::Duration,
+    ),
+    (
+        "Add",
+        DateMethod::Relation(TimeRelation::Add),
+        ValueType::Time,
+        Some(ValueType::Duration),
+        ValueType::Time,
+    ),
+    ("Days", DateMethod::Unit(DurationUnit::Days), ValueType::Duration, None, ValueType::Number),
+    ("Hours", DateMethod::Unit(DurationUnit::Hours), ValueType::Duration, None, ValueType::Number),
+    ("Minutes", DateMethod::Unit(DurationUnit::Minutes), ValueType::Duration, None, ValueType::Number),
+    ("Seconds", DateMethod::Unit(DurationUnit::Seconds), ValueType::Duration, None, ValueType::Number),
+    (
+        "Milliseconds",
+        DateMethod::Unit(DurationUnit::Milliseconds),
+        ValueType::Duration,
+        None,
+        ValueType::Number,
+    ),
 ];
 
 /// `earlier` to `later`, saturated. The zero time is in year 1, further away than a duration can say.
@@ -178,7 +214,7 @@ pub(super) fn between(earlier: Timestamp, later: Timestamp) -> i64 {
     }
 }
 
-impl Method {
+impl DateMethod {
     /// Applies the method.
     pub(super) fn apply<'a>(
         self,
@@ -203,7 +239,7 @@ impl Method {
     }
 }
 
-impl Clock {
+impl ClockField {
     fn read(self, moment: Timestamp) -> Value<'static> {
         let civil = moment.civil();
         Value::Number(match self {
@@ -223,7 +259,7 @@ impl Clock {
     }
 }
 
-impl Relation {
+impl TimeRelation {
     fn apply(self, moment: Timestamp, argument: &Value<'_>) -> Option<Value<'static>> {
         match (self, argument) {
             (Self::Before, Value::Time(other)) => Some(Value::Bool(moment < *other)),
@@ -236,7 +272,7 @@ impl Relation {
     }
 }
 
-impl Unit {
+impl DurationUnit {
     fn count(self, nanos: f64) -> f64 {
         match self {
             Self::Days => nanos / (86_400.0 * SECOND),
@@ -248,7 +284,7 @@ impl Unit {
     }
 }
 
-impl Rounding {
+impl RoundingFunction {
     fn apply(self, number: f64) -> f64 {
         match self {
             Self::Abs => number.abs(),
@@ -259,7 +295,7 @@ impl Rounding {
     }
 }
 
-impl Aggregate {
+impl AggregateFunction {
     /// Numbers and lists of numbers, all together.
     fn apply<'a>(self, name: &str, arguments: &[Value<'_>]) -> Result<Value<'a>, EvaluationError> {
         let mut numbers = Vec::new();
@@ -293,49 +329,53 @@ fn mean(numbers: &[f64]) -> f64 {
     if mean.is_finite() { mean } else { numbers.iter().map(|number| number / count).sum() }
 }
 
-impl Function {
+impl BuiltinFunction {
     /// The type of the result, or what is wrong with the types of the arguments.
-    pub(super) fn result(self, arguments: &[Type]) -> Result<Type, String> {
+    pub(super) fn result(self, arguments: &[ValueType]) -> Result<ValueType, String> {
         let first = &arguments[0];
-        let list = Type::list(Type::Any);
-        let needs = |wanted: &[Type]| {
+        let list = ValueType::list(ValueType::Any);
+        let needs = |wanted: &[ValueType]| {
             if wanted.iter().any(|wanted| first.fits(wanted)) {
                 return Ok(());
             }
-            let wanted: Vec<String> = wanted.iter().map(Type::to_string).collect();
+            let wanted: Vec<String> = wanted.iter().map(ValueType::to_string).collect();
             Err(format!("expected {}, found {first}", wanted.join(" or ")))
         };
         let second_is_text = || match arguments.get(1) {
-            Some(second) if !second.fits(&Type::Text) => Err(format!("expected a text, found {second}")),
+            Some(second) if !second.fits(&ValueType::Text) => Err(format!("expected a text, found {second}")),
             Some(_) | None => Ok(()),
         };
         match self {
-            Self::Len => needs(&[list, Type::Text]).map(|()| Type::Number),
-            Self::Rounding(_) => needs(&[Type::Number]).map(|()| Type::Number),
-            Self::Int | Self::Float => needs(&[Type::Number, Type::Text]).map(|()| Type::Number),
-            Self::String => Ok(Type::Text),
-            Self::Lower | Self::Upper => needs(&[Type::Text]).map(|()| Type::Text),
-            Self::Trim => needs(&[Type::Text]).and_then(|()| second_is_text()).map(|()| Type::Text),
-            Self::Split => {
-                needs(&[Type::Text]).and_then(|()| second_is_text()).map(|()| Type::list(Type::Text))
+            Self::Len => needs(&[list, ValueType::Text]).map(|()| ValueType::Number),
+            Self::Rounding(_) => needs(&[ValueType::Number]).map(|()| ValueType::Number),
+            Self::Int | Self::Float => {
+                needs(&[ValueType::Number, ValueType::Text]).map(|()| ValueType::Number)
             }
-            Self::Join => {
-                needs(&[Type::list(Type::Text)]).and_then(|()| second_is_text()).map(|()| Type::Text)
-            }
-            Self::First | Self::Last => needs(&[list])
-                .map(|()| if let Type::List(element) = first { (**element).clone() } else { Type::Any }),
+            Self::String => Ok(ValueType::Text),
+            Self::Lower | Self::Upper => needs(&[ValueType::Text]).map(|()| ValueType::Text),
+            Self::Trim => needs(&[ValueType::Text]).and_then(|()| second_is_text()).map(|()| ValueType::Text),
+            Self::Split => needs(&[ValueType::Text])
+                .and_then(|()| second_is_text())
+                .map(|()| ValueType::list(ValueType::Text)),
+            Self::Join => needs(&[ValueType::list(ValueType::Text)])
+                .and_then(|()| second_is_text())
+                .map(|()| ValueType::Text),
+            Self::First | Self::Last => needs(&[list]).map(|()| {
+                if let ValueType::List(element) = first { (**element).clone() } else { ValueType::Any }
+            }),
             Self::Aggregate(_) => {
-                let numbers = Type::list(Type::Number);
-                let unfit = |argument: &&Type| !argument.fits(&Type::Number) && !argument.fits(&numbers);
+                let numbers = ValueType::list(ValueType::Number);
+                let unfit =
+                    |argument: &&ValueType| !argument.fits(&ValueType::Number) && !argument.fits(&numbers);
                 match arguments.iter().find(unfit) {
                     Some(argument) => {
                         Err(format!("expected a number or a list of numbers, found {argument}"))
                     }
-                    None => Ok(Type::Number),
+                    None => Ok(ValueType::Number),
                 }
             }
-            Self::Date => needs(&[Type::Text]).map(|()| Type::Time),
-            Self::Duration => needs(&[Type::Text]).map(|()| Type::Duration),
+            Self::Date => needs(&[ValueType::Text]).map(|()| ValueType::Time),
+            Self::Duration => needs(&[ValueType::Text]).map(|()| ValueType::Duration),
         }
     }
 
@@ -403,7 +443,7 @@ fn collect(name: &str, value: &Value<'_>, numbers: &mut Vec<f64>) -> Result<(), 
     (0..elements.len()).try_for_each(|index| collect(name, &elements.get(index), numbers))
 }
 
-fn join<'a>(elements: Elements<'_, '_>, separator: &str) -> Result<Value<'a>, EvaluationError> {
+fn join<'a>(elements: ListElements<'_, '_>, separator: &str) -> Result<Value<'a>, EvaluationError> {
     let mut joined = String::new();
     for index in 0..elements.len() {
         let element = elements.get(index);

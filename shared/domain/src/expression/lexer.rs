@@ -4,7 +4,7 @@ use super::ExpressionError;
 
 /// The smallest piece that means something.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Token<'a> {
+pub(super) enum LexicalToken<'a> {
     Number(f64),
     Text(String),
     /// A name or a keyword; the parser knows which.
@@ -19,8 +19,8 @@ const SYMBOLS: [&str; 32] = [
     "%", "^", "<", ">", "!", "?", ":", ",", ".", "|", ";", "#", "=",
 ];
 
-/// All tokens of `text` with their positions; the last is [`Token::End`].
-pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token<'_>)>, ExpressionError> {
+/// All tokens of `text` with their positions; the last is [`LexicalToken::End`].
+pub(super) fn tokens(text: &str) -> Result<Vec<(usize, LexicalToken<'_>)>, ExpressionError> {
     let mut lexer = Lexer { text, position: 0 };
     let mut tokens = Vec::new();
     loop {
@@ -28,10 +28,13 @@ pub(super) fn tokens(text: &str) -> Result<Vec<(usize, Token<'_>)>, ExpressionEr
         let start = lexer.position;
         let after_operand = matches!(
             tokens.last(),
-            Some((_, Token::Name(_) | Token::Number(_) | Token::Symbol(")" | "]" | "#")))
+            Some((
+                _,
+                LexicalToken::Name(_) | LexicalToken::Number(_) | LexicalToken::Symbol(")" | "]" | "#")
+            ))
         );
         let token = lexer.token(after_operand)?;
-        let done = token == Token::End;
+        let done = token == LexicalToken::End;
         tokens.push((start, token));
         if done {
             return Ok(tokens);
@@ -67,17 +70,17 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    fn token(&mut self, after_operand: bool) -> Result<Token<'a>, ExpressionError> {
+    fn token(&mut self, after_operand: bool) -> Result<LexicalToken<'a>, ExpressionError> {
         let first = self.byte(0);
         let dot_number = first == b'.' && self.byte(1).is_ascii_digit() && !after_operand;
         if self.rest().is_empty() {
-            return Ok(Token::End);
+            return Ok(LexicalToken::End);
         }
         if first.is_ascii_digit() || dot_number {
             return self.number();
         }
         if first.is_ascii_alphabetic() || first == b'_' || first == b'$' {
-            return Ok(Token::Name(
+            return Ok(LexicalToken::Name(
                 self.take(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$'),
             ));
         }
@@ -89,7 +92,7 @@ impl<'a> Lexer<'a> {
             let ternary = symbol == "?." && self.byte(2).is_ascii_digit();
             if self.rest().starts_with(symbol) && !ternary {
                 self.position += symbol.len();
-                return Ok(Token::Symbol(symbol));
+                return Ok(LexicalToken::Symbol(symbol));
             }
         }
         let found = self.rest().chars().next().unwrap_or_default();
@@ -103,14 +106,14 @@ impl<'a> Lexer<'a> {
         &rest[..length]
     }
 
-    fn number(&mut self) -> Result<Token<'a>, ExpressionError> {
+    fn number(&mut self) -> Result<LexicalToken<'a>, ExpressionError> {
         let start = self.position;
         if self.byte(0) == b'0' && matches!(self.byte(1), b'x' | b'X') {
             self.position += 2;
             let digits = self.take(|byte| byte.is_ascii_hexdigit() || byte == b'_').replace('_', "");
             // 52 bits are exact in a number.
             return match u64::from_str_radix(&digits, 16) {
-                Ok(value) if value < 1 << 52 => Ok(Token::Number(value as f64)),
+                Ok(value) if value < 1 << 52 => Ok(LexicalToken::Number(value as f64)),
                 Ok(_) | Err(_) => {
                     Err(ExpressionError::new(start, "expected a hexadecimal number of up to 52 bits"))
                 }
@@ -130,12 +133,12 @@ impl<'a> Lexer<'a> {
         let text = self.text[start..self.position].replace('_', "");
         let glued = self.byte(0).is_ascii_alphabetic();
         match text.parse::<f64>() {
-            Ok(value) if value.is_finite() && !glued => Ok(Token::Number(value)),
+            Ok(value) if value.is_finite() && !glued => Ok(LexicalToken::Number(value)),
             Ok(_) | Err(_) => Err(ExpressionError::new(start, "expected a number")),
         }
     }
 
-    fn quoted(&mut self, quote: char) -> Result<Token<'a>, ExpressionError> {
+    fn quoted(&mut self, quote: char) -> Result<LexicalToken<'a>, ExpressionError> {
         let start = self.position;
         let unended = || ExpressionError::new(start, format!("expected {quote} to end this text"));
         let mut symbols = self.text[start + 1..].char_indices();
@@ -144,7 +147,7 @@ impl<'a> Lexer<'a> {
             let (at, symbol) = symbols.next().ok_or_else(unended)?;
             if symbol == quote {
                 self.position = start + 1 + at + 1;
-                return Ok(Token::Text(text));
+                return Ok(LexicalToken::Text(text));
             }
             if symbol != '\\' || quote == '`' {
                 text.push(symbol);
@@ -181,33 +184,36 @@ fn escape(symbols: &mut std::str::CharIndices<'_>) -> Option<char> {
 mod tests {
     use super::*;
 
-    fn kinds(text: &str) -> Vec<Token<'_>> {
+    fn kinds(text: &str) -> Vec<LexicalToken<'_>> {
         tokens(text).unwrap().into_iter().map(|(_position, token)| token).collect()
     }
 
     #[test]
     fn numbers_names_texts_and_symbols_are_told_apart() {
         let expected = vec![
-            Token::Name("a"),
-            Token::Symbol("?."),
-            Token::Name("b"),
-            Token::Symbol("**"),
-            Token::Number(0.5),
-            Token::Symbol("-"),
-            Token::Number(1000.0),
-            Token::Symbol("=="),
-            Token::Text("x'\n€".to_owned()),
-            Token::End,
+            LexicalToken::Name("a"),
+            LexicalToken::Symbol("?."),
+            LexicalToken::Name("b"),
+            LexicalToken::Symbol("**"),
+            LexicalToken::Number(0.5),
+            LexicalToken::Symbol("-"),
+            LexicalToken::Number(1000.0),
+            LexicalToken::Symbol("=="),
+            LexicalToken::Text("x'\n€".to_owned()),
+            LexicalToken::End,
         ];
         assert_eq!(kinds("a?.b**.5 - 1_000 /* no */ == 'x\\'\\n\\u20ac' // end"), expected);
-        assert_eq!(kinds("0x1F 1.5e-3"), [Token::Number(31.0), Token::Number(0.0015), Token::End]);
-        assert_eq!(kinds("`a\\b`"), [Token::Text("a\\b".to_owned()), Token::End]);
+        assert_eq!(
+            kinds("0x1F 1.5e-3"),
+            [LexicalToken::Number(31.0), LexicalToken::Number(0.0015), LexicalToken::End]
+        );
+        assert_eq!(kinds("`a\\b`"), [LexicalToken::Text("a\\b".to_owned()), LexicalToken::End]);
     }
 
     #[test]
     fn a_dot_before_a_digit_is_a_member_after_an_operand() {
         assert_eq!(kinds("x?.5:1").len(), 6);
-        assert_eq!(kinds("a.5")[1], Token::Symbol("."));
+        assert_eq!(kinds("a.5")[1], LexicalToken::Symbol("."));
     }
 
     #[test]

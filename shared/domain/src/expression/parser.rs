@@ -6,7 +6,7 @@
 //! here or in anything that walks the tree later.
 
 use super::ExpressionError;
-use super::lexer::{Token, tokens};
+use super::lexer::{LexicalToken, tokens};
 
 /// Longest expression, in bytes.
 const MAX_LENGTH: usize = 16 * 1024;
@@ -15,15 +15,15 @@ const MAX_DEPTH: usize = 100;
 
 /// A piece of an expression and where it is.
 #[derive(Debug)]
-pub(super) struct Syntax {
+pub(super) struct SyntaxNode {
     pub(super) position: usize,
     depth: usize,
-    pub(super) form: Form,
+    pub(super) form: SyntaxForm,
 }
 
 /// What a piece is made of.
 #[derive(Debug)]
-pub(super) enum Form {
+pub(super) enum SyntaxForm {
     Nil,
     Bool(bool),
     Number(f64),
@@ -31,51 +31,51 @@ pub(super) enum Form {
     Name(String),
     /// `#`, the element that a predicate is asked about.
     Element,
-    List(Vec<Syntax>),
+    List(Vec<SyntaxNode>),
     Member {
-        of: Box<Syntax>,
+        of: Box<SyntaxNode>,
         name: String,
         optional: bool,
     },
     Index {
-        of: Box<Syntax>,
-        index: Box<Syntax>,
+        of: Box<SyntaxNode>,
+        index: Box<SyntaxNode>,
         optional: bool,
     },
     Call {
         name: String,
-        arguments: Vec<Syntax>,
+        arguments: Vec<SyntaxNode>,
     },
     Method {
-        of: Box<Syntax>,
+        of: Box<SyntaxNode>,
         name: String,
-        arguments: Vec<Syntax>,
+        arguments: Vec<SyntaxNode>,
         optional: bool,
     },
     Unary {
-        operator: Unary,
-        operand: Box<Syntax>,
+        operator: UnaryOperator,
+        operand: Box<SyntaxNode>,
     },
     Binary {
-        operator: Binary,
-        left: Box<Syntax>,
-        right: Box<Syntax>,
+        operator: BinaryOperator,
+        left: Box<SyntaxNode>,
+        right: Box<SyntaxNode>,
     },
     Conditional {
-        condition: Box<Syntax>,
-        then: Box<Syntax>,
-        otherwise: Box<Syntax>,
+        condition: Box<SyntaxNode>,
+        then: Box<SyntaxNode>,
+        otherwise: Box<SyntaxNode>,
     },
     Let {
         name: String,
-        value: Box<Syntax>,
-        body: Box<Syntax>,
+        value: Box<SyntaxNode>,
+        body: Box<SyntaxNode>,
     },
 }
 
 /// Operators with one operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unary {
+pub(super) enum UnaryOperator {
     Not,
     Minus,
     Plus,
@@ -83,21 +83,21 @@ pub(super) enum Unary {
 
 /// Operators with two operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Binary {
+pub(super) enum BinaryOperator {
     Or,
     And,
     Equal,
     NotEqual,
-    Order(Order),
+    Order(OrderOperator),
     In,
     Test(TextTest),
-    Arithmetic(Arithmetic),
+    Arithmetic(ArithmeticOperator),
     Coalesce,
 }
 
 /// Operators that need an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(super) enum OrderOperator {
     Less,
     LessOrEqual,
     Greater,
@@ -114,7 +114,7 @@ pub(super) enum TextTest {
 
 /// Operators that compute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Arithmetic {
+pub(super) enum ArithmeticOperator {
     Add,
     Subtract,
     Multiply,
@@ -127,28 +127,28 @@ const NOT_POWER: u8 = 50;
 const SIGN_POWER: u8 = 90;
 
 /// The operator that a token spells, and how tightly it binds.
-fn infix(token: &Token<'_>) -> Option<(Binary, u8)> {
-    let (Token::Symbol(spelling) | Token::Name(spelling)) = token else { return None };
+fn infix(token: &LexicalToken<'_>) -> Option<(BinaryOperator, u8)> {
+    let (LexicalToken::Symbol(spelling) | LexicalToken::Name(spelling)) = token else { return None };
     Some(match *spelling {
-        "or" | "||" => (Binary::Or, 10),
-        "and" | "&&" => (Binary::And, 15),
-        "==" => (Binary::Equal, 20),
-        "!=" => (Binary::NotEqual, 20),
-        "<" => (Binary::Order(Order::Less), 20),
-        "<=" => (Binary::Order(Order::LessOrEqual), 20),
-        ">" => (Binary::Order(Order::Greater), 20),
-        ">=" => (Binary::Order(Order::GreaterOrEqual), 20),
-        "in" => (Binary::In, 20),
-        "contains" => (Binary::Test(TextTest::Contains), 20),
-        "startsWith" => (Binary::Test(TextTest::StartsWith), 20),
-        "endsWith" => (Binary::Test(TextTest::EndsWith), 20),
-        "+" => (Binary::Arithmetic(Arithmetic::Add), 30),
-        "-" => (Binary::Arithmetic(Arithmetic::Subtract), 30),
-        "*" => (Binary::Arithmetic(Arithmetic::Multiply), 60),
-        "/" => (Binary::Arithmetic(Arithmetic::Divide), 60),
-        "%" => (Binary::Arithmetic(Arithmetic::Remainder), 60),
-        "**" | "^" => (Binary::Arithmetic(Arithmetic::Power), 100),
-        "??" => (Binary::Coalesce, 120),
+        "or" | "||" => (BinaryOperator::Or, 10),
+        "and" | "&&" => (BinaryOperator::And, 15),
+        "==" => (BinaryOperator::Equal, 20),
+        "!=" => (BinaryOperator::NotEqual, 20),
+        "<" => (BinaryOperator::Order(OrderOperator::Less), 20),
+        "<=" => (BinaryOperator::Order(OrderOperator::LessOrEqual), 20),
+        ">" => (BinaryOperator::Order(OrderOperator::Greater), 20),
+        ">=" => (BinaryOperator::Order(OrderOperator::GreaterOrEqual), 20),
+        "in" => (BinaryOperator::In, 20),
+        "contains" => (BinaryOperator::Test(TextTest::Contains), 20),
+        "startsWith" => (BinaryOperator::Test(TextTest::StartsWith), 20),
+        "endsWith" => (BinaryOperator::Test(TextTest::EndsWith), 20),
+        "+" => (BinaryOperator::Arithmetic(ArithmeticOperator::Add), 30),
+        "-" => (BinaryOperator::Arithmetic(ArithmeticOperator::Subtract), 30),
+        "*" => (BinaryOperator::Arithmetic(ArithmeticOperator::Multiply), 60),
+        "/" => (BinaryOperator::Arithmetic(ArithmeticOperator::Divide), 60),
+        "%" => (BinaryOperator::Arithmetic(ArithmeticOperator::Remainder), 60),
+        "**" | "^" => (BinaryOperator::Arithmetic(ArithmeticOperator::Power), 100),
+        "??" => (BinaryOperator::Coalesce, 120),
         _ => return None,
     })
 }
@@ -171,29 +171,33 @@ const KEYWORDS: [&str; 13] = [
 ];
 
 /// The tree of `text`.
-pub(super) fn parse(text: &str) -> Result<Syntax, ExpressionError> {
+pub(super) fn parse(text: &str) -> Result<SyntaxNode, ExpressionError> {
     if text.len() > MAX_LENGTH {
         let message = format!("an expression may have {MAX_LENGTH} bytes, this one has {}", text.len());
         return Err(ExpressionError::new(MAX_LENGTH, message));
     }
-    let mut parser = Parser { tokens: tokens(text)?, next: 0, nesting: 0 };
+    let mut parser = ExpressionParser { tokens: tokens(text)?, next: 0, nesting: 0 };
     let syntax = parser.sequence()?;
-    if *parser.peek() == Token::End { Ok(syntax) } else { Err(parser.unexpected("an operator or the end")) }
+    if *parser.peek() == LexicalToken::End {
+        Ok(syntax)
+    } else {
+        Err(parser.unexpected("an operator or the end"))
+    }
 }
 
-struct Parser<'a> {
-    tokens: Vec<(usize, Token<'a>)>,
+struct ExpressionParser<'a> {
+    tokens: Vec<(usize, LexicalToken<'a>)>,
     next: usize,
     nesting: usize,
 }
 
-impl<'a> Parser<'a> {
-    fn peek(&self) -> &Token<'a> {
+impl<'a> ExpressionParser<'a> {
+    fn peek(&self) -> &LexicalToken<'a> {
         self.ahead(0)
     }
 
     /// The last token is the end and stays the next for ever.
-    fn ahead(&self, count: usize) -> &Token<'a> {
+    fn ahead(&self, count: usize) -> &LexicalToken<'a> {
         let index = (self.next + count).min(self.tokens.len() - 1);
         &self.tokens[index].1
     }
@@ -207,7 +211,7 @@ impl<'a> Parser<'a> {
     }
 
     fn is_at(&self, spelling: &str) -> bool {
-        matches!(self.peek(), Token::Symbol(found) | Token::Name(found) if *found == spelling)
+        matches!(self.peek(), LexicalToken::Symbol(found) | LexicalToken::Name(found) if *found == spelling)
     }
 
     fn eat(&mut self, spelling: &str) -> bool {
@@ -224,46 +228,51 @@ impl<'a> Parser<'a> {
 
     fn unexpected(&self, expected: &str) -> ExpressionError {
         let found = match self.peek() {
-            Token::Number(number) => format!("`{number}`"),
-            Token::Text(text) => format!("the text {text:?}"),
-            Token::Name("matches") => "`matches`, which is not supported".to_owned(),
-            Token::Name(spelling) => format!("`{spelling}`"),
-            Token::Symbol(spelling) => format!("`{spelling}`"),
-            Token::End => "the end".to_owned(),
+            LexicalToken::Number(number) => format!("`{number}`"),
+            LexicalToken::Text(text) => format!("the text {text:?}"),
+            LexicalToken::Name("matches") => "`matches`, which is not supported".to_owned(),
+            LexicalToken::Name(spelling) => format!("`{spelling}`"),
+            LexicalToken::Symbol(spelling) => format!("`{spelling}`"),
+            LexicalToken::End => "the end".to_owned(),
         };
         ExpressionError::new(self.position(), format!("expected {expected}, found {found}"))
     }
 
     fn name(&mut self, expected: &str) -> Result<String, ExpressionError> {
         match *self.peek() {
-            Token::Name(name) => {
+            LexicalToken::Name(name) => {
                 self.advance();
                 Ok(name.to_owned())
             }
-            Token::Number(_) | Token::Text(_) | Token::Symbol(_) | Token::End => {
+            LexicalToken::Number(_) | LexicalToken::Text(_) | LexicalToken::Symbol(_) | LexicalToken::End => {
                 Err(self.unexpected(expected))
             }
         }
     }
 
-    fn node(&self, position: usize, form: Form) -> Result<Syntax, ExpressionError> {
+    fn node(&self, position: usize, form: SyntaxForm) -> Result<SyntaxNode, ExpressionError> {
         let deepest = match &form {
-            Form::Nil | Form::Bool(_) | Form::Number(_) | Form::Text(_) | Form::Name(_) | Form::Element => 0,
-            Form::List(parts) | Form::Call { arguments: parts, .. } => deepest(parts),
-            Form::Member { of, .. } => of.depth,
-            Form::Method { of, arguments, .. } => of.depth.max(deepest(arguments)),
-            Form::Unary { operand, .. } => operand.depth,
-            Form::Index { of: left, index: right, .. }
-            | Form::Binary { left, right, .. }
-            | Form::Let { value: left, body: right, .. } => left.depth.max(right.depth),
-            Form::Conditional { condition, then, otherwise } => {
+            SyntaxForm::Nil
+            | SyntaxForm::Bool(_)
+            | SyntaxForm::Number(_)
+            | SyntaxForm::Text(_)
+            | SyntaxForm::Name(_)
+            | SyntaxForm::Element => 0,
+            SyntaxForm::List(parts) | SyntaxForm::Call { arguments: parts, .. } => deepest(parts),
+            SyntaxForm::Member { of, .. } => of.depth,
+            SyntaxForm::Method { of, arguments, .. } => of.depth.max(deepest(arguments)),
+            SyntaxForm::Unary { operand, .. } => operand.depth,
+            SyntaxForm::Index { of: left, index: right, .. }
+            | SyntaxForm::Binary { left, right, .. }
+            | SyntaxForm::Let { value: left, body: right, .. } => left.depth.max(right.depth),
+            SyntaxForm::Conditional { condition, then, otherwise } => {
                 condition.depth.max(then.depth).max(otherwise.depth)
             }
         };
         if deepest >= MAX_DEPTH {
             return Err(too_deep(position));
         }
-        Ok(Syntax { position, depth: deepest + 1, form })
+        Ok(SyntaxNode { position, depth: deepest + 1, form })
     }
 
     /// Runs `parse` one level deeper.
@@ -281,7 +290,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `let x = ...; let y = ...; body`
-    fn sequence(&mut self) -> Result<Syntax, ExpressionError> {
+    fn sequence(&mut self) -> Result<SyntaxNode, ExpressionError> {
         if !self.is_at("let") {
             return self.expression(0);
         }
@@ -296,11 +305,11 @@ impl<'a> Parser<'a> {
         let value = Box::new(self.expression(0)?);
         self.expect(";")?;
         let body = Box::new(self.nested(Self::sequence)?);
-        self.node(position, Form::Let { name, value, body })
+        self.node(position, SyntaxForm::Let { name, value, body })
     }
 
     /// Whatever binds at least as tightly as `lowest`.
-    fn expression(&mut self, lowest: u8) -> Result<Syntax, ExpressionError> {
+    fn expression(&mut self, lowest: u8) -> Result<SyntaxNode, ExpressionError> {
         self.nested(|parser| {
             let mut left = parser.prefix()?;
             while let Some(joined) = parser.infix_or_pipe(&mut left, lowest)? {
@@ -311,10 +320,14 @@ impl<'a> Parser<'a> {
     }
 
     /// Takes the next operator and its right side, if it binds tightly enough.
-    fn infix_or_pipe(&mut self, left: &mut Syntax, lowest: u8) -> Result<Option<Syntax>, ExpressionError> {
+    fn infix_or_pipe(
+        &mut self,
+        left: &mut SyntaxNode,
+        lowest: u8,
+    ) -> Result<Option<SyntaxNode>, ExpressionError> {
         let position = self.position();
         let negated = self.is_at("not")
-            && matches!(self.ahead(1), Token::Name("in" | "contains" | "startsWith" | "endsWith"));
+            && matches!(self.ahead(1), LexicalToken::Name("in" | "contains" | "startsWith" | "endsWith"));
         let Some((operator, power)) = infix(self.ahead(usize::from(negated))) else {
             return if lowest == 0 && self.eat("|") { self.pipe(take(left)).map(Some) } else { Ok(None) };
         };
@@ -322,95 +335,104 @@ impl<'a> Parser<'a> {
             return Ok(None);
         }
         self.next += 1 + usize::from(negated);
-        let right_power = if operator == Binary::Arithmetic(Arithmetic::Power) { power } else { power + 1 };
+        let right_power =
+            if operator == BinaryOperator::Arithmetic(ArithmeticOperator::Power) { power } else { power + 1 };
         let right = Box::new(self.expression(right_power)?);
-        let joined = self.node(position, Form::Binary { operator, left: Box::new(take(left)), right })?;
+        let joined =
+            self.node(position, SyntaxForm::Binary { operator, left: Box::new(take(left)), right })?;
         if !negated {
             return Ok(Some(joined));
         }
-        self.node(position, Form::Unary { operator: Unary::Not, operand: Box::new(joined) }).map(Some)
+        self.node(position, SyntaxForm::Unary { operator: UnaryOperator::Not, operand: Box::new(joined) })
+            .map(Some)
     }
 
     /// `left | name(more)` is `name(left, more)`.
-    fn pipe(&mut self, left: Syntax) -> Result<Syntax, ExpressionError> {
+    fn pipe(&mut self, left: SyntaxNode) -> Result<SyntaxNode, ExpressionError> {
         let position = self.position();
         let name = self.name("the name of a function")?;
         self.expect("(")?;
         let mut arguments = vec![left];
         arguments.extend(self.arguments()?);
-        let call = self.node(position, Form::Call { name, arguments })?;
+        let call = self.node(position, SyntaxForm::Call { name, arguments })?;
         self.postfix(call)
     }
 
-    fn conditional(&mut self, condition: Syntax) -> Result<Syntax, ExpressionError> {
+    fn conditional(&mut self, condition: SyntaxNode) -> Result<SyntaxNode, ExpressionError> {
         let position = self.position();
         self.expect("?")?;
         let condition = Box::new(condition);
         let then = Box::new(self.expression(0)?);
         self.expect(":")?;
         let otherwise = Box::new(self.expression(0)?);
-        self.node(position, Form::Conditional { condition, then, otherwise })
+        self.node(position, SyntaxForm::Conditional { condition, then, otherwise })
     }
 
-    fn prefix(&mut self) -> Result<Syntax, ExpressionError> {
+    fn prefix(&mut self) -> Result<SyntaxNode, ExpressionError> {
         let position = self.position();
         let (operator, power) = match self.peek() {
-            Token::Symbol("!") | Token::Name("not") => (Unary::Not, NOT_POWER),
-            Token::Symbol("-") => (Unary::Minus, SIGN_POWER),
-            Token::Symbol("+") => (Unary::Plus, SIGN_POWER),
-            Token::Number(_) | Token::Text(_) | Token::Name(_) | Token::Symbol(_) | Token::End => {
+            LexicalToken::Symbol("!") | LexicalToken::Name("not") => (UnaryOperator::Not, NOT_POWER),
+            LexicalToken::Symbol("-") => (UnaryOperator::Minus, SIGN_POWER),
+            LexicalToken::Symbol("+") => (UnaryOperator::Plus, SIGN_POWER),
+            LexicalToken::Number(_)
+            | LexicalToken::Text(_)
+            | LexicalToken::Name(_)
+            | LexicalToken::Symbol(_)
+            | LexicalToken::End => {
                 let operand = self.operand()?;
                 return self.postfix(operand);
             }
         };
         self.advance();
         let operand = Box::new(self.expression(power)?);
-        self.node(position, Form::Unary { operator, operand })
+        self.node(position, SyntaxForm::Unary { operator, operand })
     }
 
-    fn operand(&mut self) -> Result<Syntax, ExpressionError> {
+    fn operand(&mut self) -> Result<SyntaxNode, ExpressionError> {
         let position = self.position();
         let token = self.peek().clone();
         match token {
-            Token::Number(number) => self.leaf(Form::Number(number)),
-            Token::Text(text) => self.leaf(Form::Text(text)),
-            Token::Name("true") => self.leaf(Form::Bool(true)),
-            Token::Name("false") => self.leaf(Form::Bool(false)),
-            Token::Name("nil" | "null") => self.leaf(Form::Nil),
-            Token::Name(name) if !KEYWORDS.contains(&name) => {
+            LexicalToken::Number(number) => self.leaf(SyntaxForm::Number(number)),
+            LexicalToken::Text(text) => self.leaf(SyntaxForm::Text(text)),
+            LexicalToken::Name("true") => self.leaf(SyntaxForm::Bool(true)),
+            LexicalToken::Name("false") => self.leaf(SyntaxForm::Bool(false)),
+            LexicalToken::Name("nil" | "null") => self.leaf(SyntaxForm::Nil),
+            LexicalToken::Name(name) if !KEYWORDS.contains(&name) => {
                 self.advance();
                 if !self.eat("(") {
-                    return self.node(position, Form::Name(name.to_owned()));
+                    return self.node(position, SyntaxForm::Name(name.to_owned()));
                 }
                 let arguments = self.arguments()?;
-                self.node(position, Form::Call { name: name.to_owned(), arguments })
+                self.node(position, SyntaxForm::Call { name: name.to_owned(), arguments })
             }
-            Token::Symbol("#") => self.leaf(Form::Element),
-            // `.Field` is `#.Field`; the dot is left for the postfix.
-            Token::Symbol(".") => self.node(position, Form::Element),
-            Token::Symbol("(") => {
+            LexicalToken::Symbol("#") => self.leaf(SyntaxForm::Element),
+            // `.RecordField` is `#.RecordField`; the dot is left for the postfix.
+            LexicalToken::Symbol(".") => self.node(position, SyntaxForm::Element),
+            LexicalToken::Symbol("(") => {
                 self.advance();
                 let inner = self.nested(Self::sequence)?;
                 self.expect(")")?;
                 Ok(inner)
             }
-            Token::Symbol("[") => {
+            LexicalToken::Symbol("[") => {
                 self.advance();
                 let parts = self.separated("]")?;
-                self.node(position, Form::List(parts))
+                self.node(position, SyntaxForm::List(parts))
             }
-            Token::Name(_) | Token::Symbol(_) | Token::End => Err(self.unexpected("a value")),
+            LexicalToken::Name(_) | LexicalToken::Symbol(_) | LexicalToken::End => {
+                Err(self.unexpected("a value"))
+            }
         }
     }
 
-    fn leaf(&mut self, form: Form) -> Result<Syntax, ExpressionError> {
+    fn leaf(&mut self, form: SyntaxForm) -> Result<SyntaxNode, ExpressionError> {
         let position = self.position();
         self.advance();
         self.node(position, form)
     }
 
     /// Members, methods and indexes behind an operand. Behind a `?.` the whole rest of the chain is optional.
-    fn postfix(&mut self, operand: Syntax) -> Result<Syntax, ExpressionError> {
+    fn postfix(&mut self, operand: SyntaxNode) -> Result<SyntaxNode, ExpressionError> {
         let mut chain = operand;
         let mut optional = false;
         loop {
@@ -422,30 +444,30 @@ impl<'a> Parser<'a> {
             } else if self.eat("[") {
                 let index = Box::new(self.expression(0)?);
                 self.expect("]")?;
-                chain = self.node(position, Form::Index { of: Box::new(chain), index, optional })?;
+                chain = self.node(position, SyntaxForm::Index { of: Box::new(chain), index, optional })?;
             } else {
                 return Ok(chain);
             }
         }
     }
 
-    fn member(&mut self, of: Syntax, optional: bool) -> Result<Syntax, ExpressionError> {
+    fn member(&mut self, of: SyntaxNode, optional: bool) -> Result<SyntaxNode, ExpressionError> {
         let position = self.position();
         let name = self.name("the name of a field or method")?;
         let of = Box::new(of);
         if !self.eat("(") {
-            return self.node(position, Form::Member { of, name, optional });
+            return self.node(position, SyntaxForm::Member { of, name, optional });
         }
         let arguments = self.arguments()?;
-        self.node(position, Form::Method { of, name, arguments, optional })
+        self.node(position, SyntaxForm::Method { of, name, arguments, optional })
     }
 
     /// Arguments up to and with the closing parenthesis.
-    fn arguments(&mut self) -> Result<Vec<Syntax>, ExpressionError> {
+    fn arguments(&mut self) -> Result<Vec<SyntaxNode>, ExpressionError> {
         self.separated(")")
     }
 
-    fn separated(&mut self, end: &str) -> Result<Vec<Syntax>, ExpressionError> {
+    fn separated(&mut self, end: &str) -> Result<Vec<SyntaxNode>, ExpressionError> {
         let mut parts = Vec::new();
         while !self.eat(end) {
             // A predicate may stand in braces.
@@ -463,7 +485,7 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn deepest(parts: &[Syntax]) -> usize {
+fn deepest(parts: &[SyntaxNode]) -> usize {
     parts.iter().map(|part| part.depth).max().unwrap_or(0)
 }
 
@@ -472,6 +494,6 @@ fn too_deep(position: usize) -> ExpressionError {
 }
 
 /// Moves the tree out from behind the reference that the loop holds.
-fn take(syntax: &mut Syntax) -> Syntax {
-    std::mem::replace(syntax, Syntax { position: 0, depth: 0, form: Form::Nil })
+fn take(syntax: &mut SyntaxNode) -> SyntaxNode {
+    std::mem::replace(syntax, SyntaxNode { position: 0, depth: 0, form: SyntaxForm::Nil })
 }

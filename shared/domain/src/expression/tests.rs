@@ -50,13 +50,13 @@ fn feedback() -> Vec<Feedback> {
 }
 
 /// Compiles and evaluates; the result as JSON, or the error as text.
-fn run_in(text: &str, scope: Scope) -> Result<Json, String> {
+fn run_in(text: &str, scope: ExpressionScope) -> Result<Json, String> {
     let (item, user, feedback) = (item(), user(), feedback());
-    let rows: Vec<FeedbackRow<'_>> = feedback.iter().map(FeedbackRow::from).collect();
-    let environment = Environment {
-        item: (scope != Scope::User).then_some(&item),
-        user: (scope == Scope::User).then_some(&user),
-        feedback: if scope == Scope::ItemWithFeedback { &rows } else { &[] },
+    let rows: Vec<FeedbackFields<'_>> = feedback.iter().map(FeedbackFields::from).collect();
+    let environment = EvaluationContext {
+        item: (scope != ExpressionScope::User).then_some(&item),
+        user: (scope == ExpressionScope::User).then_some(&user),
+        feedback: if scope == ExpressionScope::ItemWithFeedback { &rows } else { &[] },
         now: Timestamp::from_unix_seconds(NOW),
     };
     let expression = Expression::compile(text, scope).map_err(|error| error.to_string())?;
@@ -65,7 +65,7 @@ fn run_in(text: &str, scope: Scope) -> Result<Json, String> {
 }
 
 fn run(text: &str) -> Result<Json, String> {
-    run_in(text, Scope::ItemWithFeedback)
+    run_in(text, ExpressionScope::ItemWithFeedback)
 }
 
 #[track_caller]
@@ -110,16 +110,17 @@ fn documented_scores_and_filters_work() {
     ] {
         assert_gives(text, &expected);
     }
-    assert_eq!(run_in("user.Labels.tags", Scope::User), Ok(json!(["p", "q"])));
-    assert_eq!(run_in("user.Labels", Scope::User), Ok(json!({"tags": ["p", "q"]})));
-    assert_eq!(run_in("item.Labels.embedding", Scope::Item), Ok(json!([0.5, 1, 2])));
+    assert_eq!(run_in("user.Labels.tags", ExpressionScope::User), Ok(json!(["p", "q"])));
+    assert_eq!(run_in("user.Labels", ExpressionScope::User), Ok(json!({"tags": ["p", "q"]})));
+    assert_eq!(run_in("item.Labels.embedding", ExpressionScope::Item), Ok(json!([0.5, 1, 2])));
 }
 
 #[test]
 fn labels_are_lent_not_copied() {
     let item = item();
-    let expression = Expression::compile("item.Labels.embedding", Scope::Item).unwrap();
-    let environment = Environment { item: Some(&item), user: None, feedback: &[], now: Timestamp::ZERO };
+    let expression = Expression::compile("item.Labels.embedding", ExpressionScope::Item).unwrap();
+    let environment =
+        EvaluationContext { item: Some(&item), user: None, feedback: &[], now: Timestamp::ZERO };
     let value = expression.evaluate(&environment).unwrap().into_json();
     assert!(matches!(value, Cow::Borrowed(json) if std::ptr::eq(json, &item.labels["embedding"])));
 }
@@ -244,8 +245,12 @@ fn times_and_durations_can_be_asked_compared_and_computed_with() {
 #[test]
 fn the_zero_time_and_negative_durations_never_fail() {
     let bare = Item::bare(ItemId::new("bare"));
-    let environment =
-        Environment { item: Some(&bare), user: None, feedback: &[], now: Timestamp::from_unix_seconds(NOW) };
+    let environment = EvaluationContext {
+        item: Some(&bare),
+        user: None,
+        feedback: &[],
+        now: Timestamp::from_unix_seconds(NOW),
+    };
     for (text, expected) in [
         ("item.Timestamp.Unix()", -62_135_596_800.0),
         ("item.Timestamp.Year()", 1.0),
@@ -258,7 +263,10 @@ fn the_zero_time_and_negative_durations_never_fail() {
         ("(item.Timestamp + duration('1h')).Unix()", -62_135_596_800.0),
         ("count(item.Categories, # == 'x') + len(item.Comment)", 0.0),
     ] {
-        let expression = Expression::compile(text, Scope::Item).unwrap().require(Kind::Number).unwrap();
+        let expression = Expression::compile(text, ExpressionScope::Item)
+            .unwrap()
+            .require(ExpressionKind::Number)
+            .unwrap();
         assert_eq!(expression.evaluate_number(&environment), Ok(expected), "{text}");
     }
 }
@@ -273,8 +281,8 @@ fn a_misspelt_name_is_named_with_what_is_known() {
             "at byte 5: an item has no field `Title`; known: ItemId, IsHidden, Categories, Timestamp, Labels, Comment",
         ),
         (
-            "count(feedback, .Type == 'a')",
-            "at byte 17: a feedback row has no field `Type`; known: FeedbackType, UserId,",
+            "count(feedback, .ValueType == 'a')",
+            "at byte 17: a feedback row has no field `ValueType`; known: FeedbackType, UserId,",
         ),
         ("item.Timestamp.Unixx()", "a time has no method `Unixx`; known: Unix, UnixMilli, Year"),
         ("item.Timestamp.Unix", "a time has no field `Unix`; write `.Unix()`"),
@@ -334,45 +342,55 @@ fn what_only_the_labels_can_tell_fails_when_evaluated() {
 
 #[test]
 fn what_an_expression_lacks_is_missing() {
-    let expression = Expression::compile("item.ItemId", Scope::Item).unwrap();
-    let nothing = Environment { item: None, user: None, feedback: &[], now: Timestamp::ZERO };
+    let expression = Expression::compile("item.ItemId", ExpressionScope::Item).unwrap();
+    let nothing = EvaluationContext { item: None, user: None, feedback: &[], now: Timestamp::ZERO };
     assert_eq!(expression.evaluate(&nothing).unwrap_err(), EvaluationError::Missing { name: "item" });
 }
 
 #[test]
 fn kinds_are_known_before_evaluation_and_can_be_insisted_on() {
     for (text, kind) in [
-        ("len(feedback)", Kind::Number),
-        ("item.Labels.x / 2", Kind::Number),
-        ("item.Labels.x * 2", Kind::Any),
-        ("float(item.Labels.x)", Kind::Number),
-        ("item.IsHidden", Kind::Bool),
-        ("item.Comment", Kind::Text),
-        ("item.Timestamp", Kind::Time),
-        ("now() - item.Timestamp", Kind::Duration),
-        ("item.Categories", Kind::List),
-        ("map(feedback, .Value)[0]", Kind::Number),
-        ("item.Labels", Kind::Any),
-        ("true ? 1 : 'a'", Kind::Any),
-        ("nil ?? 1", Kind::Number),
+        ("len(feedback)", ExpressionKind::Number),
+        ("item.Labels.x / 2", ExpressionKind::Number),
+        ("item.Labels.x * 2", ExpressionKind::Any),
+        ("float(item.Labels.x)", ExpressionKind::Number),
+        ("item.IsHidden", ExpressionKind::Bool),
+        ("item.Comment", ExpressionKind::Text),
+        ("item.Timestamp", ExpressionKind::Time),
+        ("now() - item.Timestamp", ExpressionKind::Duration),
+        ("item.Categories", ExpressionKind::List),
+        ("map(feedback, .Value)[0]", ExpressionKind::Number),
+        ("item.Labels", ExpressionKind::Any),
+        ("true ? 1 : 'a'", ExpressionKind::Any),
+        ("nil ?? 1", ExpressionKind::Number),
     ] {
-        assert_eq!(Expression::compile(text, Scope::ItemWithFeedback).unwrap().kind(), kind, "{text}");
+        assert_eq!(
+            Expression::compile(text, ExpressionScope::ItemWithFeedback).unwrap().kind(),
+            kind,
+            "{text}"
+        );
     }
     for (text, wanted, hint) in [
         (
             "item.Labels.x",
-            Kind::Number,
+            ExpressionKind::Number,
             "expected a number, this gives a value of unknown type; wrap it in float() or int()",
         ),
         (
             "item.Timestamp",
-            Kind::Number,
+            ExpressionKind::Number,
             "expected a number, this gives a time; `.Unix()` is the time in seconds",
         ),
-        ("len(feedback)", Kind::Bool, "expected a bool, this gives a number; compare it, such as `> 0`"),
+        (
+            "len(feedback)",
+            ExpressionKind::Bool,
+            "expected a bool, this gives a number; compare it, such as `> 0`",
+        ),
     ] {
-        let refused =
-            Expression::compile(text, Scope::ItemWithFeedback).unwrap().require(wanted).unwrap_err();
+        let refused = Expression::compile(text, ExpressionScope::ItemWithFeedback)
+            .unwrap()
+            .require(wanted)
+            .unwrap_err();
         assert_eq!(refused.message(), hint);
     }
 }
@@ -380,17 +398,19 @@ fn kinds_are_known_before_evaluation_and_can_be_insisted_on() {
 #[test]
 fn steps_are_limited_but_passes_over_the_feedback_are_not() {
     let row = feedback().remove(0);
-    let rows = vec![FeedbackRow::from(&row); 100_000];
+    let rows = vec![FeedbackFields::from(&row); 100_000];
     let item = item();
-    let environment = Environment { item: Some(&item), user: None, feedback: &rows, now: Timestamp::ZERO };
+    let environment =
+        EvaluationContext { item: Some(&item), user: None, feedback: &rows, now: Timestamp::ZERO };
     let evaluate = |text: &str| {
-        Expression::compile(text, Scope::ItemWithFeedback).unwrap().evaluate_number(&environment)
+        Expression::compile(text, ExpressionScope::ItemWithFeedback).unwrap().evaluate_number(&environment)
     };
     assert_eq!(evaluate("sum(map(filter(feedback, .Value > 0 and .UserId != 'x'), .Value))"), Ok(100_000.0));
     let nested = evaluate("count(feedback, count(feedback, .Value > 0) > 0)");
     assert!(matches!(nested, Err(EvaluationError::StepLimit { limit: 10_100_000 })), "{nested:?}");
-    let tight = Expression::compile("1 + len(item.Comment)", Scope::Item).unwrap().with_step_limit(3);
-    let environment = Environment { feedback: &[], ..environment };
+    let tight =
+        Expression::compile("1 + len(item.Comment)", ExpressionScope::Item).unwrap().with_step_limit(3);
+    let environment = EvaluationContext { feedback: &[], ..environment };
     assert_eq!(tight.evaluate_number(&environment), Err(EvaluationError::StepLimit { limit: 3 }));
 }
 
@@ -420,7 +440,7 @@ fn nesting_and_length_are_limited_when_compiling() {
         "let a = 1; ".repeat(1000) + "a",
         "let a = ".repeat(1000),
     ] {
-        assert!(Expression::compile(&text, Scope::ItemWithFeedback).is_err(), "{}...", &text[..20]);
+        assert!(Expression::compile(&text, ExpressionScope::ItemWithFeedback).is_err(), "{}...", &text[..20]);
     }
     assert_eq!(run(&format!("1{}", " + 1".repeat(90))), Ok(json!(91.0)));
 }
@@ -438,8 +458,9 @@ fn the_deepest_trees_that_compile_also_evaluate() {
             around("true ? 1 : (", "2", ")", levels),
             around("let a = 1; ", "a", "", levels),
         ] {
-            if let Ok(expression) = Expression::compile(&text, Scope::Item) {
-                let nothing = Environment { item: None, user: None, feedback: &[], now: Timestamp::ZERO };
+            if let Ok(expression) = Expression::compile(&text, ExpressionScope::Item) {
+                let nothing =
+                    EvaluationContext { item: None, user: None, feedback: &[], now: Timestamp::ZERO };
                 assert!(expression.evaluate(&nothing).is_ok(), "{text}");
             }
         }
@@ -512,7 +533,7 @@ proptest! {
 
     #[test]
     fn no_text_makes_the_compiler_or_the_evaluation_panic(text in prop_oneof![any::<String>(), soup(), "[ -~]{0,60}"]) {
-        for scope in [Scope::Item, Scope::User, Scope::ItemWithFeedback] {
+        for scope in [ExpressionScope::Item, ExpressionScope::User, ExpressionScope::ItemWithFeedback] {
             let _ = run_in(&text, scope);
         }
     }
@@ -531,9 +552,10 @@ proptest! {
 #[ignore = "a measurement, not a test"]
 fn speed_per_feedback_row() {
     let feedback = feedback();
-    let rows: Vec<FeedbackRow<'_>> = feedback.iter().map(FeedbackRow::from).cycle().take(10_000).collect();
+    let rows: Vec<FeedbackFields<'_>> =
+        feedback.iter().map(FeedbackFields::from).cycle().take(10_000).collect();
     let item = item();
-    let environment = Environment {
+    let environment = EvaluationContext {
         item: Some(&item),
         user: None,
         feedback: &rows,
@@ -547,7 +569,7 @@ fn speed_per_feedback_row() {
         "sum(feedback, .Value)",
         "count(feedback, (now() - .Timestamp).Hours() < 168)",
     ] {
-        let expression = Expression::compile(text, Scope::ItemWithFeedback).unwrap();
+        let expression = Expression::compile(text, ExpressionScope::ItemWithFeedback).unwrap();
         let best = (0..20)
             .map(|_round| {
                 let start = std::time::Instant::now();

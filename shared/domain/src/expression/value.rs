@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::{EvaluationError, FeedbackRow, Kind};
+use super::{EvaluationError, ExpressionKind, FeedbackFields};
 use crate::{Item, Timestamp, User};
 
 /// What an expression gives. Borrows from the expression and its environment wherever it can.
@@ -31,9 +31,9 @@ pub enum Value<'a> {
     /// An array or an object inside labels; never anything else.
     Json(&'a Json),
     /// All feedback.
-    Feedback(&'a [FeedbackRow<'a>]),
+    Feedback(&'a [FeedbackFields<'a>]),
     /// One feedback row.
-    Row(&'a FeedbackRow<'a>),
+    Row(&'a FeedbackFields<'a>),
     /// The item.
     Item(&'a Item),
     /// The user.
@@ -42,14 +42,14 @@ pub enum Value<'a> {
 
 /// What is known of a value before it exists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(super) enum ValueType {
     Nil,
     Bool,
     Number,
     Text,
     Time,
     Duration,
-    List(Box<Type>),
+    List(Box<ValueType>),
     Row,
     Item,
     User,
@@ -57,7 +57,7 @@ pub(super) enum Type {
     Any,
 }
 
-impl Type {
+impl ValueType {
     pub(super) fn list(element: Self) -> Self {
         Self::List(Box::new(element))
     }
@@ -70,15 +70,15 @@ impl Type {
         (*self == Self::Any).then_some(Self::Any)
     }
 
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ExpressionKind {
         match self {
-            Self::Bool => Kind::Bool,
-            Self::Number => Kind::Number,
-            Self::Text => Kind::Text,
-            Self::Time => Kind::Time,
-            Self::Duration => Kind::Duration,
-            Self::List(_) => Kind::List,
-            Self::Nil | Self::Row | Self::Item | Self::User | Self::Any => Kind::Any,
+            Self::Bool => ExpressionKind::Bool,
+            Self::Number => ExpressionKind::Number,
+            Self::Text => ExpressionKind::Text,
+            Self::Time => ExpressionKind::Time,
+            Self::Duration => ExpressionKind::Duration,
+            Self::List(_) => ExpressionKind::List,
+            Self::Nil | Self::Row | Self::Item | Self::User | Self::Any => ExpressionKind::Any,
         }
     }
 
@@ -101,7 +101,7 @@ impl Type {
     }
 }
 
-impl fmt::Display for Type {
+impl fmt::Display for ValueType {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Nil => "nil",
@@ -180,12 +180,12 @@ impl<'a> Value<'a> {
     }
 
     /// The elements, if this is a list of any sort.
-    pub(super) fn elements(&self) -> Option<Elements<'_, 'a>> {
+    pub(super) fn elements(&self) -> Option<ListElements<'_, 'a>> {
         match self {
-            Self::List(values) => Some(Elements::List(values)),
-            Self::Texts(texts) => Some(Elements::Texts(texts)),
-            Self::Json(Json::Array(values)) => Some(Elements::Json(values)),
-            Self::Feedback(rows) => Some(Elements::Rows(rows)),
+            Self::List(values) => Some(ListElements::List(values)),
+            Self::Texts(texts) => Some(ListElements::Texts(texts)),
+            Self::Json(Json::Array(values)) => Some(ListElements::Json(values)),
+            Self::Feedback(rows) => Some(ListElements::Rows(rows)),
             Self::Nil
             | Self::Bool(_)
             | Self::Number(_)
@@ -270,7 +270,7 @@ impl<'a> Value<'a> {
             Self::Duration(nanos) => Json::from(nanos as f64 / 1e9),
             Self::List(_) | Self::Texts(_) | Self::Feedback(_) => {
                 let elements = self.elements();
-                let json = |elements: Elements<'_, 'a>| {
+                let json = |elements: ListElements<'_, 'a>| {
                     (0..elements.len()).map(|index| elements.get(index).into_json().into_owned()).collect()
                 };
                 Json::Array(elements.map(json).unwrap_or_default())
@@ -284,14 +284,14 @@ impl<'a> Value<'a> {
 
 /// A list of any sort, read by position.
 #[derive(Clone, Copy)]
-pub(super) enum Elements<'v, 'a> {
+pub(super) enum ListElements<'v, 'a> {
     List(&'v [Value<'a>]),
     Texts(&'a [String]),
     Json(&'a [Json]),
-    Rows(&'a [FeedbackRow<'a>]),
+    Rows(&'a [FeedbackFields<'a>]),
 }
 
-impl<'a> Elements<'_, 'a> {
+impl<'a> ListElements<'_, 'a> {
     pub(super) fn len(&self) -> usize {
         match self {
             Self::List(values) => values.len(),

@@ -19,7 +19,7 @@ pub(super) const END_SECOND: i64 = days_since_1970(2262, 1, 1) * DAY;
 
 /// A moment as people write it, without a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Civil {
+pub(crate) struct CivilTime {
     /// 0 to 9999.
     pub(crate) year: i64,
     /// 1 to 12.
@@ -36,7 +36,7 @@ pub(crate) struct Civil {
     pub(crate) nanos: u32,
 }
 
-impl Civil {
+impl CivilTime {
     /// The first moment of a day.
     pub(super) const fn midnight(year: i64, month: u32, day: u32) -> Self {
         Self { year, month, day, hour: 0, minute: 0, second: 0, nanos: 0 }
@@ -159,9 +159,9 @@ mod tests {
 
     #[test]
     fn weekdays_and_days_of_the_year_are_those_of_the_calendar() {
-        assert_eq!(Civil::midnight(2021, 3, 9).weekday(), 2);
-        assert_eq!(Civil::midnight(1, 1, 1).weekday(), 1);
-        assert_eq!(Civil::midnight(2024, 12, 31).day_of_year(), 366);
-        assert_eq!(Civil::midnight(2023, 3, 1).day_of_year(), 60);
+        assert_eq!(CivilTime::midnight(2021, 3, 9).weekday(), 2);
+        assert_eq!(CivilTime::midnight(1, 1, 1).weekday(), 1);
+        assert_eq!(CivilTime::midnight(2024, 12, 31).day_of_year(), 366);
+        assert_eq!(CivilTime::midnight(2023, 3, 1).day_of_year(), 60);
     }
 }

@@ -4,7 +4,7 @@
 //! may be small. Prints UTC with the trailing zeros of the fraction trimmed. Constant time in the length.
 
 use super::Timestamp;
-use super::civil::Civil;
+use super::civil::CivilTime;
 
 /// Room for `2261-12-31T23:59:59.999999999Z`.
 pub(super) const LENGTH: usize = 30;
@@ -22,7 +22,7 @@ pub(super) fn read(text: &[u8]) -> Option<Timestamp> {
         (b'.', rest) => fraction(rest)?,
         (_zone, _rest) => (0, tail),
     };
-    let civil = Civil {
+    let civil = CivilTime {
         year,
         month: two(head[5], head[6])?,
         day: two(head[8], head[9])?,
@@ -68,7 +68,7 @@ fn offset(zone: &[u8]) -> Option<i64> {
 
 /// Prints `timestamp` into `buffer` and returns the part that was used.
 pub(super) fn print(timestamp: Timestamp, buffer: &mut [u8; LENGTH]) -> &str {
-    let civil = Civil::from_timestamp(timestamp);
+    let civil = CivilTime::from_timestamp(timestamp);
     *buffer = *b"0000-00-00T00:00:00.000000000Z";
     let year = civil.year as u32;
     for (at, value) in [

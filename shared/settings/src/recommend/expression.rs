@@ -1,6 +1,6 @@
 //! Whether an expression compiles, and to the kind of value that its place needs.
 
-use ulex_domain::expression::{Expression, Kind, Scope};
+use ulex_domain::expression::{Expression, ExpressionKind, ExpressionScope};
 
 /// Where an expression stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +19,17 @@ pub(super) enum Use {
 pub(super) fn check(text: &str, usage: Use) -> Result<(), String> {
     let (scope, kind, expected) = match usage {
         Use::Score => (
-            Scope::ItemWithFeedback,
-            Some(Kind::Number),
+            ExpressionScope::ItemWithFeedback,
+            Some(ExpressionKind::Number),
             "an expression over item and feedback that gives a number",
         ),
         Use::Filter => (
-            Scope::ItemWithFeedback,
-            Some(Kind::Bool),
+            ExpressionScope::ItemWithFeedback,
+            Some(ExpressionKind::Bool),
             "an expression over item and feedback that gives true or false",
         ),
-        Use::ItemColumn => (Scope::Item, None, "an expression over item"),
-        Use::UserColumn => (Scope::User, None, "an expression over user"),
+        Use::ItemColumn => (ExpressionScope::Item, None, "an expression over item"),
+        Use::UserColumn => (ExpressionScope::User, None, "an expression over user"),
     };
     if text.trim().is_empty() {
         return Err(String::from(expected));

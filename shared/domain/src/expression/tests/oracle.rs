@@ -1,7 +1,7 @@
 //! Generated expressions in this implementation and in the crate `expr-lang`, where both know the constructs.
 //!
 //! Known differences that the generator avoids: whole numbers are 64-bit floats here, so values stay small;
-//! division is only by constants other than zero; `.Field` is rewritten to `#.Field`, which the crate needs.
+//! division is only by constants other than zero; `.RecordField` is rewritten to `#.RecordField`, which the crate needs.
 
 use expr::{Context, Value as Expected};
 
@@ -80,7 +80,7 @@ fn truth() -> impl Strategy<Value = String> {
     })
 }
 
-/// The crate wants `#.Field` where the language allows `.Field`.
+/// The crate wants `#.RecordField` where the language allows `.RecordField`.
 fn for_the_crate(text: &str) -> String {
     let mut rewritten = String::new();
     let mut before = ' ';
@@ -105,7 +105,7 @@ fn for_the_crate(text: &str) -> String {
 }
 
 fn context() -> Context {
-    let rows = feedback().iter().map(|row| FeedbackRow::from(row).to_json()).collect::<Vec<_>>();
+    let rows = feedback().iter().map(|row| FeedbackFields::from(row).to_json()).collect::<Vec<_>>();
     let environment = json!({ "item": item(), "feedback": rows });
     Context::from_serialize(&environment).unwrap()
 }

@@ -1,6 +1,6 @@
 //! Takes pieces off the front of a date string.
 
-use super::Refusal;
+use super::DateRefusal;
 
 const MONTHS: [&str; 12] = [
     "january",
@@ -20,11 +20,11 @@ const MONTHS: [&str; 12] = [
 const WEEKDAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 /// What has not been read yet.
-pub(super) struct Reader<'a> {
+pub(super) struct DateReader<'a> {
     pub(super) rest: &'a [u8],
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DateReader<'a> {
     pub(super) fn peek(&self) -> Option<u8> {
         self.rest.first().copied()
     }
@@ -47,12 +47,12 @@ impl<'a> Reader<'a> {
         true
     }
 
-    pub(super) fn expect(&mut self, byte: u8) -> Result<(), Refusal> {
-        if self.eat(byte) { Ok(()) } else { Err(Refusal::Format) }
+    pub(super) fn expect(&mut self, byte: u8) -> Result<(), DateRefusal> {
+        if self.eat(byte) { Ok(()) } else { Err(DateRefusal::Format) }
     }
 
-    pub(super) fn expect_text(&mut self, text: &str) -> Result<(), Refusal> {
-        if self.eat_text(text) { Ok(()) } else { Err(Refusal::Format) }
+    pub(super) fn expect_text(&mut self, text: &str) -> Result<(), DateRefusal> {
+        if self.eat_text(text) { Ok(()) } else { Err(DateRefusal::Format) }
     }
 
     pub(super) fn run(&mut self, accepts: impl Fn(&u8) -> bool) -> &'a [u8] {
@@ -75,25 +75,25 @@ impl<'a> Reader<'a> {
     }
 
     /// A number of one or two digits.
-    pub(super) fn short(&mut self) -> Result<u64, Refusal> {
+    pub(super) fn short(&mut self) -> Result<u64, DateRefusal> {
         let digits = self.digits();
-        if matches!(digits.len(), 1 | 2) { Ok(number(digits)) } else { Err(Refusal::Format) }
+        if matches!(digits.len(), 1 | 2) { Ok(number(digits)) } else { Err(DateRefusal::Format) }
     }
 
     /// A year of four digits, or of two with an optional apostrophe: 69 to 99 are 19xx, 00 to 68 are 20xx.
-    pub(super) fn year(&mut self) -> Result<i64, Refusal> {
+    pub(super) fn year(&mut self) -> Result<i64, DateRefusal> {
         let quoted = self.eat(b'\'');
         let digits = self.digits();
         let value = number(digits) as i64;
         match digits.len() {
             4 if !quoted => Ok(value),
             2 => Ok(if value >= 69 { 1900 + value } else { 2000 + value }),
-            _ => Err(Refusal::Format),
+            _ => Err(DateRefusal::Format),
         }
     }
 
-    pub(super) fn month_name(&mut self) -> Result<u64, Refusal> {
-        month_of(self.word()).ok_or(Refusal::Format)
+    pub(super) fn month_name(&mut self) -> Result<u64, DateRefusal> {
+        month_of(self.word()).ok_or(DateRefusal::Format)
     }
 }
 
