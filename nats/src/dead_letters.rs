@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use ulex_domain::Timestamp;
+use ulex_domain::{FailureCode, Timestamp};
 
 use crate::transport::{Headers, Message};
 use crate::{Payload, Subject, Token};
@@ -22,8 +22,8 @@ pub struct DeadLetter {
     pub sequence: u64,
     /// How often it was delivered.
     pub attempts: u64,
-    /// For programs: `malformed`, `rejected`, `panicked`.
-    pub code: String,
+    /// For programs.
+    pub code: FailureCode,
     /// For people.
     pub reason: String,
     /// When it was given up.
@@ -82,12 +82,17 @@ impl DeadBody {
 impl DeadLetter {
     /// Gives up `message`, which was delivered `attempts` times from position `sequence`.
     #[must_use]
-    pub fn of(message: &Message, (sequence, attempts): (u64, u64), code: &str, reason: String) -> Self {
+    pub fn of(
+        message: &Message,
+        (sequence, attempts): (u64, u64),
+        code: FailureCode,
+        reason: String,
+    ) -> Self {
         Self {
             subject: message.subject.clone(),
             sequence,
             attempts,
-            code: code.to_owned(),
+            code,
             reason,
             at: Timestamp::now(),
             headers: message.headers.clone(),
@@ -131,7 +136,7 @@ mod tests {
         for payload in [&b"{\"a\": 1}"[..], b"", b"\xff\x00\xfe"] {
             let subject = "ulex.v1.default.event.user.x".to_owned();
             let message = Message { subject, payload: Bytes::copy_from_slice(payload), ..Message::default() };
-            let letter = DeadLetter::of(&message, (7, 3), "malformed", "no".to_owned());
+            let letter = DeadLetter::of(&message, (7, 3), FailureCode::Malformed, "no".to_owned());
             assert_eq!(letter.tokens(), vec![Token::escape("event")]);
             let kept: DeadLetter = serde_json::from_str(&serde_json::to_string(&letter).unwrap()).unwrap();
             assert_eq!(kept.revive(), Some(message));

@@ -18,7 +18,7 @@
 //! taken for dead, has no effect. An event with an id has none either if the id was seen before, wherever it stands.
 
 use serde::{Deserialize, Serialize};
-use ulex_domain::{Command, EventId};
+use ulex_domain::{Command, EventId, FailureCode};
 
 use crate::{Payload, Subject, Token};
 
@@ -41,19 +41,8 @@ impl Subject for EventEnvelope {
 
     /// The kind of the first thing it is about, and that thing's token.
     fn tokens(&self) -> Vec<Token> {
-        let (kind, id) = match &self.event {
-            Command::PutUsers { users } => ("user", users.first().map(|user| user.user_id.as_str())),
-            Command::PatchUser { user_id, .. } | Command::DeleteUser { user_id } => {
-                ("user", Some(user_id.as_str()))
-            }
-            Command::PutItems { items } => ("item", items.first().map(|item| item.item_id.as_str())),
-            Command::PatchItem { item_id, .. }
-            | Command::SetCategory { item_id, .. }
-            | Command::DeleteItem { item_id } => ("item", Some(item_id.as_str())),
-            Command::PutFeedback { rows, .. } => ("feedback", rows.first().map(|row| row.user_id.as_str())),
-            Command::DeleteFeedback { user_id, .. } => ("feedback", Some(user_id.as_str())),
-        };
-        vec![Token::escape(kind), Token::of_id(id.unwrap_or_default())]
+        let (topic, id) = self.event.subject();
+        vec![Token::escape(topic.as_str()), Token::of_id(id.unwrap_or_default())]
     }
 }
 
@@ -80,8 +69,8 @@ pub struct Receipt {
 /// Why an event was not applied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptError {
-    /// For programs: `malformed`, `rejected`, `unavailable`.
-    pub code: String,
+    /// For programs.
+    pub code: FailureCode,
     /// For people.
     pub message: String,
 }

@@ -40,8 +40,9 @@ pub const MESSAGE_ID_HEADER: &str = "Nats-Msg-Id";
 /// Inbox where the publisher of an appended message waits for what came of it.
 pub const RECEIPT_HEADER: &str = "ulex-receipt-to";
 
-/// Until when the publisher of an appended message waits, in milliseconds since 1970: later it must have no effect.
-pub const NOT_AFTER_HEADER: &str = "ulex-not-after";
+/// Time after its append, in milliseconds, in which an appended message may still take effect. Whoever drains the stream
+/// measures it by the clock of the server that took the message.
+pub const EXPIRES_HEADER: &str = "ulex-expires-after-ms";
 
 /// The event's id, where it cannot be [`MESSAGE_ID_HEADER`], because the stream would take a message that is sent again
 /// on purpose for a repetition.

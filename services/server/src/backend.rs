@@ -184,6 +184,12 @@ pub enum BackendError {
     /// 503 with `Retry-After`: the same call may succeed later.
     #[error("{0}")]
     Unavailable(String),
+    /// 504: not known whether the write takes effect; repeated with this id it has its effect once.
+    #[error("not known whether the write takes effect; repeat it with event id {event_id}")]
+    Unknown {
+        /// The id of the write.
+        event_id: EventId,
+    },
     /// 429 with `Retry-After`: too much at once.
     #[error("too many requests at once")]
     Overloaded,

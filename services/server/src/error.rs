@@ -80,6 +80,7 @@ impl ApiError {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QuotaExceeded(_) | Self::Backend(BackendError::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
             Self::Backend(BackendError::Unavailable(_)) | Self::Timeout(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Backend(BackendError::Unknown { .. }) => StatusCode::GATEWAY_TIMEOUT,
             Self::Backend(BackendError::Internal(_)) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

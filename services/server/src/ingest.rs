@@ -33,6 +33,7 @@
 mod announce;
 mod batch;
 mod measures;
+mod server_clock;
 mod spans;
 mod worker;
 

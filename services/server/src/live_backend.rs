@@ -20,7 +20,7 @@ use crate::backend::{
     Backend, BackendError, Effort, Health, ListQuery, MatchingScore, Node, RankingScore, Receipt,
     Recommended, ScoredItem, SettingsChange, SettingsRevision, Status, TaskProgress,
 };
-use crate::gateway::{Gateway, SubmitError};
+use crate::gateway::{AppliedWrite, Gateway, SubmitError};
 use crate::settings_desk::SettingsDesk;
 
 /// See the module documentation.
@@ -71,10 +71,13 @@ fn failed(reason: RecommendError) -> BackendError {
 #[async_trait]
 impl Backend for LiveBackend {
     async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError> {
-        match self.gateway.submit(event, id).await {
-            Ok(receipt) => Ok(Receipt { rows_deleted: receipt.rows_deleted, duplicate: receipt.duplicate }),
+        match self.gateway.submit(event, id, None).await {
+            Ok(AppliedWrite { receipt, .. }) => {
+                Ok(Receipt { rows_deleted: receipt.rows_deleted, duplicate: receipt.duplicate })
+            }
             Err(SubmitError::Overloaded) => Err(BackendError::Overloaded),
             Err(SubmitError::Unavailable(reason)) => Err(BackendError::Unavailable(reason)),
+            Err(SubmitError::Unknown { event_id, .. }) => Err(BackendError::Unknown { event_id }),
             Err(SubmitError::Rejected(reason)) => Err(BackendError::Internal(reason)),
             Err(SubmitError::TooLarge { size, limit }) => Err(BackendError::Invalid {
                 field: "body".to_owned(),

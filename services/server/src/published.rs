@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::Error as JsonError;
-use ulex_domain::{Command, EventId, FeedbackKey, FeedbackMode, ItemId, Timestamp, UserId};
+use ulex_domain::{Command, EventId, FeedbackMode, RowKey, Timestamp};
 use ulex_nats::Payload;
 use ulex_nats::events::EventEnvelope;
 use ulex_nats::transport::{EVENT_ID_HEADER, MESSAGE_ID_HEADER, Message, SCHEMA_HEADER};
@@ -164,17 +164,18 @@ fn grouped(
 ) -> Result<Vec<EventEnvelope>, String> {
     let mut events: Vec<EventEnvelope> = Vec::new();
     let mut by_id: HashMap<EventId, usize> = HashMap::new();
-    // The keys of the last event that has no id.
-    let mut keys: HashSet<Key> = HashSet::new();
+    // The keys of the last event that has no id. Of duplicates in one event only the first counts, but two records
+    // of an array are two requests: the second begins another event.
+    let mut keys: HashSet<RowKey> = HashSet::new();
     for (row, (asked, event_id)) in records.into_iter().enumerate() {
         let event = event(asked, appended_at, admission);
         let place = match &event_id {
             Some(id) => by_id.get(id).copied(),
-            None if Key::of(&event).is_some_and(|key| keys.insert(key)) => events.len().checked_sub(1),
+            None if event.first_row_key().is_some_and(|key| keys.insert(key)) => events.len().checked_sub(1),
             None => None,
         };
         let joined = match place.and_then(|place| events.get_mut(place)) {
-            Some(last) if last.event_id == event_id => join(&mut last.event, event),
+            Some(last) if last.event_id == event_id => last.event.merge(event),
             Some(_) | None => Some(event),
         };
         let Some(event) = joined else { continue };
@@ -187,63 +188,11 @@ fn grouped(
             Some(id) => {
                 by_id.insert(id.clone(), events.len());
             }
-            None => keys = Key::of(&event).into_iter().collect(),
+            None => keys = event.first_row_key().into_iter().collect(),
         }
         events.push(EventEnvelope { event_id, event });
     }
     Ok(events)
-}
-
-/// What one record writes. Of duplicates in one event only the first counts, but two records of an array are two
-/// wishes: the second begins another event.
-#[derive(PartialEq, Eq, Hash)]
-enum Key {
-    User(UserId),
-    Item(ItemId),
-    Feedback(FeedbackKey),
-}
-
-impl Key {
-    /// Of an event with one row; `None` if it cannot be joined with others.
-    fn of(event: &Command) -> Option<Self> {
-        match event {
-            Command::PutUsers { users } => users.first().map(|user| Self::User(user.user_id.clone())),
-            Command::PutItems { items } => items.first().map(|item| Self::Item(item.item_id.clone())),
-            Command::PutFeedback { rows, .. } => rows.first().map(|row| Self::Feedback(row.key())),
-            Command::PatchUser { .. }
-            | Command::DeleteUser { .. }
-            | Command::PatchItem { .. }
-            | Command::SetCategory { .. }
-            | Command::DeleteItem { .. }
-            | Command::DeleteFeedback { .. } => None,
-        }
-    }
-}
-
-/// Adds `next` to `event`, or returns it if it is something else.
-fn join(event: &mut Command, next: Command) -> Option<Command> {
-    match (event, next) {
-        (
-            Command::PutFeedback { rows, mode, insert_users, insert_items },
-            Command::PutFeedback { rows: next, mode: other, .. },
-        ) => {
-            if *mode == other {
-                rows.extend(next);
-                return None;
-            }
-            let (insert_users, insert_items) = (*insert_users, *insert_items);
-            Some(Command::PutFeedback { rows: next, mode: other, insert_users, insert_items })
-        }
-        (Command::PutUsers { users }, Command::PutUsers { users: next }) => {
-            users.extend(next);
-            None
-        }
-        (Command::PutItems { items }, Command::PutItems { items: next }) => {
-            items.extend(next);
-            None
-        }
-        (_, next) => Some(next),
-    }
 }
 
 /// Gives the events that have none an id made from the message's.

@@ -1,5 +1,9 @@
 //! A validated request to change the data.
 
+pub mod keys;
+pub mod rows;
+pub mod texts;
+
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -83,3 +87,71 @@ pub enum Command {
         feedback_type: Option<SmolStr>,
     },
 }
+
+/// Kind of a command, for counters and logs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+#[expect(missing_docs, reason = "each is the variant of `Command` of the same name")]
+pub enum CommandKind {
+    PutUsers,
+    PatchUser,
+    DeleteUser,
+    PutItems,
+    PatchItem,
+    SetCategory,
+    DeleteItem,
+    PutFeedback,
+    DeleteFeedback,
+}
+
+impl CommandKind {
+    /// Every kind, each at its own index.
+    pub const ALL: [Self; 9] = [
+        Self::PutUsers,
+        Self::PatchUser,
+        Self::DeleteUser,
+        Self::PutItems,
+        Self::PatchItem,
+        Self::SetCategory,
+        Self::DeleteItem,
+        Self::PutFeedback,
+        Self::DeleteFeedback,
+    ];
+
+    /// The kind as JSON names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PutUsers => "put_users",
+            Self::PatchUser => "patch_user",
+            Self::DeleteUser => "delete_user",
+            Self::PutItems => "put_items",
+            Self::PatchItem => "patch_item",
+            Self::SetCategory => "set_category",
+            Self::DeleteItem => "delete_item",
+            Self::PutFeedback => "put_feedback",
+            Self::DeleteFeedback => "delete_feedback",
+        }
+    }
+}
+
+impl Command {
+    /// The kind of the command.
+    #[must_use]
+    pub const fn kind(&self) -> CommandKind {
+        match self {
+            Self::PutUsers { .. } => CommandKind::PutUsers,
+            Self::PatchUser { .. } => CommandKind::PatchUser,
+            Self::DeleteUser { .. } => CommandKind::DeleteUser,
+            Self::PutItems { .. } => CommandKind::PutItems,
+            Self::PatchItem { .. } => CommandKind::PatchItem,
+            Self::SetCategory { .. } => CommandKind::SetCategory,
+            Self::DeleteItem { .. } => CommandKind::DeleteItem,
+            Self::PutFeedback { .. } => CommandKind::PutFeedback,
+            Self::DeleteFeedback { .. } => CommandKind::DeleteFeedback,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ use ulex_nats::dead_letters::{DeadBody, DeadLetter};
 use ulex_nats::events::{EventEnvelope, Receipt};
 use ulex_nats::topology::{DEAD, EVENTS};
 use ulex_nats::transport::{
-    EVENT_ID_HEADER, MESSAGE_ID_HEADER, Message, NOT_AFTER_HEADER, RECEIPT_HEADER, ReadFrom, TRACE_HEADER,
+    EVENT_ID_HEADER, EXPIRES_HEADER, MESSAGE_ID_HEADER, Message, RECEIPT_HEADER, ReadFrom, TRACE_HEADER,
 };
 
 use super::{EventsError, READ, READ_WAIT};
@@ -158,7 +158,7 @@ async fn send(
     };
     let log = bus.stream_state(&DEAD.name).await?.log;
     let headers = &mut message.headers;
-    for name in [RECEIPT_HEADER, NOT_AFTER_HEADER, TRACE_HEADER] {
+    for name in [RECEIPT_HEADER, EXPIRES_HEADER, TRACE_HEADER] {
         headers.remove(name);
     }
     let id = headers.remove(MESSAGE_ID_HEADER).unwrap_or_else(|| format!("replay {log} {number}"));
@@ -186,7 +186,7 @@ async fn outcome(inbox: &mut Inbox<Receipt>, number: u64) -> Sent {
     match receipt.error {
         None if receipt.duplicate => sent("had been applied before".to_owned()),
         None => sent("applied".to_owned()),
-        Some(error) if error.code == "unavailable" => {
+        Some(error) if error.code.is_transient() => {
             Sent { said: format!("kept: {}", error.message), settled: false }
         }
         Some(error) => sent(format!("dead again: {}", error.message)),

@@ -1,6 +1,5 @@
 //! `ulex events tail`: one line for each message.
 
-use ulex_domain::{Command, FeedbackMode};
 use ulex_nats::Bus;
 use ulex_nats::events::EventEnvelope;
 use ulex_nats::topology::EVENTS;
@@ -30,49 +29,9 @@ fn line(kept: &StreamMessage, admission: Admission) -> String {
 }
 
 fn described(envelope: &EventEnvelope) -> String {
-    let said = match &envelope.event {
-        Command::PutUsers { users } => several("user", users.iter().map(|user| user.user_id.as_str())),
-        Command::PutItems { items } => several("item", items.iter().map(|item| item.item_id.as_str())),
-        Command::PatchUser { user_id, .. } => format!("change user {:?}", user_id.as_str()),
-        Command::DeleteUser { user_id } => format!("delete user {:?}", user_id.as_str()),
-        Command::PatchItem { item_id, .. } => format!("change item {:?}", item_id.as_str()),
-        Command::SetCategory { item_id, category, present } => {
-            let verb = if *present { "add" } else { "remove" };
-            format!("{verb} category {category:?} of item {:?}", item_id.as_str())
-        }
-        Command::DeleteItem { item_id } => format!("delete item {:?}", item_id.as_str()),
-        Command::DeleteFeedback { user_id, item_id, feedback_type } => {
-            let kind = feedback_type.as_deref().unwrap_or("all feedback");
-            format!("delete {kind} of {:?} and {:?}", user_id.as_str(), item_id.as_str())
-        }
-        Command::PutFeedback { rows, mode, .. } => {
-            let verb = match mode {
-                FeedbackMode::Accumulate => "",
-                FeedbackMode::Overwrite => "replace ",
-            };
-            match rows.as_slice() {
-                [row] => format!(
-                    "{verb}{} {:?} -> {:?} {}",
-                    row.feedback_type,
-                    row.user_id.as_str(),
-                    row.item_id.as_str(),
-                    row.value
-                ),
-                rows => format!("{verb}{} rows of feedback", rows.len()),
-            }
-        }
-    };
+    let said = &envelope.event;
     match &envelope.event_id {
         Some(id) => format!("{said}  (id {:?})", id.as_str()),
-        None => said,
-    }
-}
-
-fn several<'a>(name: &str, mut ids: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let more = ids.len().saturating_sub(1);
-    match ids.next() {
-        None => format!("no {name}s"),
-        Some(id) if more == 0 => format!("{name} {id:?}"),
-        Some(id) => format!("{name} {id:?} and {more} more"),
+        None => said.to_string(),
     }
 }

@@ -3,16 +3,15 @@
 use std::collections::HashSet;
 
 use tracing::error;
-use ulex_domain::ItemState;
-use ulex_domain::{Change, Command, ItemId, UserId};
+use ulex_domain::change::ChangeList;
+use ulex_domain::split::cut;
+use ulex_domain::{Change, Command, CommandKey, ItemId, ItemState, UserId};
 use ulex_nats::bus::AppendOptions;
 use ulex_nats::changes::Changes;
 use ulex_nats::transport::NODE_HEADER;
 use ulex_nats::{Bus, BusError};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
-
-use crate::parts::cut;
 
 /// What a message needs besides its body.
 const ROOM: usize = 4096;
@@ -22,49 +21,25 @@ pub(super) async fn publish(bus: &Bus, node: &str, changes: Vec<Change>) -> Resu
     if changes.is_empty() {
         return Ok(0);
     }
-    let about_items = |change: &Change| matches!(change, Change::Items { .. } | Change::ItemDeleted { .. });
     let mut known_at = 0;
     let limit = bus.transport().max_payload().saturating_sub(ROOM);
-    let size = |changes: &Vec<Change>| serde_json::to_vec(changes).map_or(usize::MAX, |bytes| bytes.len());
-    for part in cut(changes, &|part| size(part) <= limit) {
+    let size = |list: &ChangeList| serde_json::to_vec(&list.0).map_or(usize::MAX, |bytes| bytes.len());
+    for part in cut(ChangeList(changes), &|part| size(part) <= limit) {
         if size(&part) > limit {
             error!(limit, "an item's change is larger than the bus takes; other processes do not hear of it");
             continue;
         }
-        let rows = part.iter().map(rows_of).sum();
-        let has_items = part.iter().any(about_items);
+        let ChangeList(changes) = part;
+        let rows = changes.iter().map(|change| change.row_count() as u64).sum();
+        let has_items = changes.iter().any(Change::is_about_items);
         let headers = [(NODE_HEADER.to_owned(), node.to_owned())].into();
         let options = AppendOptions { headers, ..AppendOptions::default() };
-        let appended = bus.append(&Changes { changes: part, rows }, options).await?;
+        let appended = bus.append(&Changes { changes, rows }, options).await?;
         if has_items {
             known_at = appended.sequence;
         }
     }
     Ok(known_at)
-}
-
-/// The same, where neighbours that say the same kind of thing are one: everybody who follows takes one step for thousands
-/// of single rows.
-pub(super) fn joined(changes: Vec<Change>) -> Vec<Change> {
-    let mut joined: Vec<Change> = Vec::new();
-    for change in changes {
-        match (joined.last_mut(), change) {
-            (Some(Change::Feedback { pairs }), Change::Feedback { pairs: more }) => pairs.extend(more),
-            (Some(Change::Users { user_ids }), Change::Users { user_ids: more }) => user_ids.extend(more),
-            (_, change) => joined.push(change),
-        }
-    }
-    joined
-}
-
-pub(super) fn rows_of(change: &Change) -> u64 {
-    let rows = match change {
-        Change::Users { user_ids } => user_ids.len(),
-        Change::Items { items } => items.len(),
-        Change::Feedback { pairs } => pairs.len(),
-        Change::UserDeleted { .. } | Change::ItemDeleted { .. } => 1,
-    };
-    rows as u64
 }
 
 /// What events may have touched.
@@ -78,26 +53,22 @@ struct Touched {
 }
 
 impl Touched {
-    fn note(&mut self, event: &Command) {
-        match event {
-            Command::PutUsers { users } => self.users.extend(users.iter().map(|user| user.user_id.clone())),
-            Command::PatchUser { user_id, .. } => {
-                self.users.insert(user_id.clone());
-            }
-            Command::DeleteUser { user_id } => self.deleted_users.push(user_id.clone()),
-            Command::PutItems { items } => self.items.extend(items.iter().map(|item| item.item_id.clone())),
-            Command::PatchItem { item_id, .. } | Command::SetCategory { item_id, .. } => {
-                self.items.insert(item_id.clone());
-            }
-            Command::DeleteItem { item_id } => self.deleted_items.push(item_id.clone()),
-            Command::PutFeedback { rows, .. } => {
-                // Users and items that it may have created.
-                self.users.extend(rows.iter().map(|row| row.user_id.clone()));
-                self.items.extend(rows.iter().map(|row| row.item_id.clone()));
-                self.pairs.extend(rows.iter().map(|row| (row.user_id.clone(), row.item_id.clone())));
-            }
-            Command::DeleteFeedback { user_id, item_id, .. } => {
-                self.pairs.push((user_id.clone(), item_id.clone()));
+    fn note(&mut self, command: &Command) {
+        for key in command.keys() {
+            match key {
+                CommandKey::User(id) => drop(self.users.insert(id.clone())),
+                CommandKey::UserRemoval(id) => self.deleted_users.push(id.clone()),
+                CommandKey::Item(id) => drop(self.items.insert(id.clone())),
+                CommandKey::ItemRemoval(id) => self.deleted_items.push(id.clone()),
+                CommandKey::Pair(user_id, item_id) => {
+                    // The user and the item may have been created.
+                    self.users.insert(user_id.clone());
+                    self.items.insert(item_id.clone());
+                    self.pairs.push((user_id.clone(), item_id.clone()));
+                }
+                CommandKey::PairRemoval(user_id, item_id) => {
+                    self.pairs.push((user_id.clone(), item_id.clone()));
+                }
             }
         }
     }

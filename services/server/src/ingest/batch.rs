@@ -1,14 +1,15 @@
 //! Pulled messages, decoded, waiting for their transaction.
 
 use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
 
 use smol_str::SmolStr;
 use tracing::Span;
-use ulex_domain::Command;
 use ulex_nats::events::EventEnvelope;
-use ulex_nats::transport::{NOT_AFTER_HEADER, RECEIPT_HEADER, RawDelivery};
+use ulex_nats::transport::{EXPIRES_HEADER, RECEIPT_HEADER, RawDelivery};
 use ulex_storage::data::{LogPosition, Submission};
 
+use super::server_clock::ServerClock;
 use super::spans;
 use crate::published::{Admission, events_of, position};
 
@@ -38,15 +39,16 @@ impl Entry {
         self.delivery.message().headers.get(RECEIPT_HEADER).map(String::as_str)
     }
 
-    /// Whether the publisher has stopped waiting at `now_ms`, in milliseconds since 1970.
-    pub(super) fn is_late(&self, now_ms: u64) -> bool {
-        let deadline = self.delivery.message().headers.get(NOT_AFTER_HEADER);
-        deadline.and_then(|text| text.parse::<u64>().ok()).is_some_and(|deadline| deadline < now_ms)
+    /// Whether the publisher has stopped waiting.
+    pub(super) fn is_expired(&self, clock: &ServerClock, now: SystemTime) -> bool {
+        let after = self.delivery.message().headers.get(EXPIRES_HEADER);
+        let after = after.and_then(|text| text.parse().ok()).map(Duration::from_millis);
+        after.is_some_and(|after| clock.age(self.delivery.appended_at(), now) > after)
     }
 
     /// Rows of the store that it may touch, for the size of a transaction.
     pub(super) fn rows(&self) -> usize {
-        self.events().iter().map(|envelope| rows_of(&envelope.event)).sum()
+        self.events().iter().map(|envelope| envelope.event.row_count()).sum()
     }
 
     fn bytes(&self) -> usize {
@@ -125,19 +127,5 @@ impl Ahead {
             group.extend(self.waiting.pop_front());
         }
         group
-    }
-}
-
-fn rows_of(event: &Command) -> usize {
-    match event {
-        Command::PutUsers { users } => users.len(),
-        Command::PutItems { items } => items.len(),
-        Command::PutFeedback { rows, .. } => rows.len(),
-        Command::PatchUser { .. }
-        | Command::DeleteUser { .. }
-        | Command::PatchItem { .. }
-        | Command::SetCategory { .. }
-        | Command::DeleteItem { .. }
-        | Command::DeleteFeedback { .. } => 1,
     }
 }

@@ -8,7 +8,7 @@ mod settle;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::future::join;
 use smol_str::SmolStr;
@@ -23,6 +23,7 @@ use ulex_storage::data::Outcome;
 
 use super::batch::{Ahead, Entry};
 use super::measures::Measures;
+use super::server_clock::ServerClock;
 use super::{Counts, IngestParts, spans};
 
 /// How long one pull waits before it looks around.
@@ -79,6 +80,7 @@ pub(super) struct Worker {
     /// Changes that the cache could not be told of yet.
     untold: RefCell<Vec<Change>>,
     measures: Measures,
+    server_clock: RefCell<ServerClock>,
 }
 
 impl Worker {
@@ -97,6 +99,7 @@ impl Worker {
             typical: Cell::new(AHEAD_BYTES / 256),
             untold: RefCell::default(),
             measures: Measures::new(),
+            server_clock: RefCell::new(ServerClock::new()),
         }
     }
 
@@ -255,7 +258,9 @@ impl Worker {
         }
         self.seen.set(last.sequence());
         let log = self.log.borrow().clone();
+        let now = self.parts.bus.clock().wall();
         for delivery in batch {
+            self.server_clock.borrow_mut().observe(delivery.appended_at(), now, false);
             ahead.push(Entry::read(delivery, log.clone(), self.parts.admission));
         }
         Ok(())
@@ -353,9 +358,9 @@ impl Worker {
 
     /// Takes out what nobody waits for any more, unless it was applied before; `None` if all went back to the log.
     async fn without_late(&self, group: Vec<Entry>) -> Option<Vec<Entry>> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = u64::try_from(now).unwrap_or(u64::MAX);
-        let Some(first) = group.iter().find(|entry| entry.is_late(now)) else { return Some(group) };
+        let now = self.parts.bus.clock().wall();
+        let is_late = |entry: &Entry| entry.is_expired(&self.server_clock.borrow(), now);
+        let Some(first) = group.iter().find(|entry| is_late(entry)) else { return Some(group) };
         let until = match self.parts.recommender.data().applied_until(&first.log).await {
             Ok(until) => until.unwrap_or(0),
             Err(reason) => {
@@ -368,7 +373,7 @@ impl Worker {
         let mut kept = VecDeque::from(group);
         for _ in 0..kept.len() {
             let Some(entry) = kept.pop_front() else { break };
-            let late = entry.is_late(now) && entry.last_position() > until;
+            let late = is_late(&entry) && entry.last_position() > until;
             if !late || !self.refuse(&entry, "it was not applied in time").await {
                 kept.push_back(entry);
             }

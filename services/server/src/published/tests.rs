@@ -1,7 +1,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::time::Duration;
-use ulex_domain::{Feedback, User};
+use ulex_domain::{Feedback, ItemId, User, UserId};
 
 use super::*;
 

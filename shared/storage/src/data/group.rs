@@ -2,7 +2,6 @@
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 use tokio::sync::mpsc;
-use ulex_domain::Command;
 
 use super::Submission;
 
@@ -14,18 +13,7 @@ const CALLS: usize = 1_024;
 
 /// How many rows submissions have together, at least one each.
 pub(crate) fn rows_of<'call>(submissions: impl IntoIterator<Item = &'call Submission>) -> usize {
-    let rows_of = |submission: &Submission| match &submission.event {
-        Command::PutUsers { users } => users.len().max(1),
-        Command::PutItems { items } => items.len().max(1),
-        Command::PutFeedback { rows, .. } => rows.len().max(1),
-        Command::PatchUser { .. }
-        | Command::DeleteUser { .. }
-        | Command::PatchItem { .. }
-        | Command::SetCategory { .. }
-        | Command::DeleteItem { .. }
-        | Command::DeleteFeedback { .. } => 1,
-    };
-    submissions.into_iter().map(rows_of).sum()
+    submissions.into_iter().map(|submission| submission.event.row_count().max(1)).sum()
 }
 
 /// Adds to `first`, which has `rows` rows, the jobs that wait behind it and fit into its group. `rows_of` says how many

@@ -2,7 +2,7 @@
 
 use ulex_domain::Command;
 #[cfg(feature = "postgres")]
-use ulex_domain::{Feedback, Item, User};
+use ulex_domain::TextField;
 
 use super::Submission;
 use crate::StorageError;
@@ -18,16 +18,9 @@ pub(super) fn validate(backend: &'static str, submissions: &[Submission]) -> Res
             format!("position {} of log {} is above {LAST_SEQUENCE}", position.sequence, position.log);
         return Err(StorageError::Rejected { backend, action: "apply events", source: reason.into() });
     }
-    let unfit = submissions.iter().find_map(|submission| match &submission.event {
-        Command::PutFeedback { rows, .. } => rows.iter().find(|row| !row.value.is_finite()),
-        Command::PutUsers { .. }
-        | Command::PatchUser { .. }
-        | Command::DeleteUser { .. }
-        | Command::PutItems { .. }
-        | Command::PatchItem { .. }
-        | Command::SetCategory { .. }
-        | Command::DeleteItem { .. }
-        | Command::DeleteFeedback { .. } => None,
+    let unfit = submissions.iter().find_map(|submission| {
+        let Command::PutFeedback { rows, .. } = &submission.event else { return None };
+        rows.iter().find(|row| !row.value.is_finite())
     });
     let Some(row) = unfit else { return Ok(()) };
     let reason = format!(
@@ -51,40 +44,10 @@ fn nul_in(submission: &Submission) -> Option<String> {
     if submission.position.as_ref().is_some_and(|position| has_nul(&position.log)) {
         return Some("the name of a log".to_owned());
     }
-    let id = |what: &str, id: &str| has_nul(id).then(|| format!("the {what} id {id:?}"));
-    let comment = |what: &str, id: &str, comment: &str| {
-        has_nul(comment).then(|| format!("the comment of {what} {id:?}"))
-    };
-    let user = |user: &User| {
-        let name = user.user_id.as_str();
-        id("user", name).or_else(|| comment("user", name, &user.comment))
-    };
-    let item = |item: &Item| {
-        let name = item.item_id.as_str();
-        id("item", name).or_else(|| comment("item", name, &item.comment))
-    };
-    let row = |row: &Feedback| {
-        let feedback_type = has_nul(&row.feedback_type).then(|| format!("the type {:?}", row.feedback_type));
-        let ids = feedback_type.or_else(|| id("user", row.user_id.as_str()));
-        let ids = ids.or_else(|| id("item", row.item_id.as_str()));
-        ids.or_else(|| comment("feedback of", row.user_id.as_str(), &row.comment))
-    };
-    match &submission.event {
-        Command::PutUsers { users } => users.iter().find_map(user),
-        Command::PutItems { items } => items.iter().find_map(item),
-        Command::PutFeedback { rows, .. } => rows.iter().find_map(row),
-        Command::PatchUser { user_id, patch } => id("user", user_id.as_str())
-            .or_else(|| comment("user", user_id.as_str(), patch.comment.as_deref().unwrap_or_default())),
-        Command::PatchItem { item_id, patch } => id("item", item_id.as_str())
-            .or_else(|| comment("item", item_id.as_str(), patch.comment.as_deref().unwrap_or_default())),
-        Command::DeleteUser { user_id } => id("user", user_id.as_str()),
-        Command::SetCategory { item_id, .. } | Command::DeleteItem { item_id } => {
-            id("item", item_id.as_str())
-        }
-        Command::DeleteFeedback { user_id, item_id, feedback_type } => id("user", user_id.as_str())
-            .or_else(|| id("item", item_id.as_str()))
-            .or_else(|| id("type", feedback_type.as_deref().unwrap_or_default())),
-    }
+    submission
+        .event
+        .find_text(|text| text.field != TextField::Category && has_nul(text.text))
+        .map(|text| text.to_string())
 }
 
 #[cfg(feature = "postgres")]

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use ulex_domain::TenantId;
+use ulex_domain::{FailureCode, TenantId};
 use ulex_nats::InProcess;
 use ulex_nats::bus::AppendOptions;
 use ulex_nats::topology::ensure_topology;
@@ -24,7 +24,7 @@ async fn give_up(bus: &Bus, id: &str, body: &str, most: usize) {
     };
     let sequence = bus.transport().append(message.clone()).await.unwrap().sequence;
     let mut letter =
-        DeadLetter::of(&message, (sequence, 1), "malformed", "UserId: expected a name".to_owned());
+        DeadLetter::of(&message, (sequence, 1), FailureCode::Malformed, "UserId: expected a name".to_owned());
     if body.len() > most {
         letter.body = DeadBody::begin(body.as_bytes(), most);
     }
@@ -95,7 +95,7 @@ async fn a_letter_stays_if_its_body_is_lost_or_the_store_is_away() {
 
 async fn refuse(bus: &Bus, delivery: &dyn RawDelivery) {
     let error =
-        ulex_nats::events::ReceiptError { code: "unavailable".to_owned(), message: "away".to_owned() };
+        ulex_nats::events::ReceiptError { code: FailureCode::Unavailable, message: "away".to_owned() };
     let receipt = Receipt { error: Some(error), ..Receipt::default() };
     if let Some(inbox) = delivery.message().headers.get(RECEIPT_HEADER) {
         bus.send_to(inbox, &receipt).await.unwrap();

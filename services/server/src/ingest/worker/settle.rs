@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tracing::{error, info, warn};
-use ulex_domain::Change;
+use ulex_domain::{Change, FailureCode};
 use ulex_nats::BusError;
 use ulex_nats::bus::AppendOptions;
 use ulex_nats::dead_letters::{DeadBody, DeadLetter};
@@ -39,7 +39,7 @@ impl Worker {
             Err(reason) => {
                 // Only of one message: see `commit`.
                 for entry in group {
-                    if self.bury(entry, "rejected", &cause_of(&reason)).await == Flow::Stop {
+                    if self.bury(entry, FailureCode::Rejected, &cause_of(&reason)).await == Flow::Stop {
                         return Flow::Stop;
                     }
                 }
@@ -74,7 +74,7 @@ impl Worker {
                 }
             }
         }
-        let changes = announce::joined(changes);
+        let changes = Change::merge_all(changes);
         self.count(group, &receipts, &changes);
         self.tell_cache(changes.clone()).await;
         let announced = announce::publish(&self.parts.bus, &self.parts.node, changes).await;
@@ -90,7 +90,7 @@ impl Worker {
         let readable = |(entry, _): &(&Entry, &Receipt)| entry.asked.is_ok();
         let settled = || group.iter().zip(receipts).filter(readable);
         let duplicates = settled().filter(|(_, receipt)| receipt.duplicate).count() as u64;
-        let rows = changes.iter().map(announce::rows_of).sum::<u64>();
+        let rows = changes.iter().map(|change| change.row_count() as u64).sum::<u64>();
         let effective = settled().filter(|(_, receipt)| !receipt.duplicate);
         effective.flat_map(|(entry, _)| entry.events()).for_each(|asked| self.measures.applied(&asked.event));
         self.measures.duplicates.increment(duplicates);
@@ -106,7 +106,7 @@ impl Worker {
     async fn finish(&self, group: &[Entry], receipts: &[Receipt], announced: Result<(), BusError>) -> Flow {
         for (place, (entry, receipt)) in group.iter().zip(receipts).enumerate() {
             if let Err(reason) = &entry.asked {
-                if announced.is_ok() && self.bury(entry, "malformed", reason).await == Flow::Stop {
+                if announced.is_ok() && self.bury(entry, FailureCode::Malformed, reason).await == Flow::Stop {
                     self.return_all(&group[place + 1..]).await;
                     return Flow::Stop;
                 }
@@ -160,7 +160,7 @@ impl Worker {
         }
         self.counts.borrow_mut().refused += 1;
         self.measures.refused.increment(1);
-        let error = ReceiptError { code: "unavailable".to_owned(), message: reason.to_owned() };
+        let error = ReceiptError { code: FailureCode::Unavailable, message: reason.to_owned() };
         self.answer(entry, &Receipt { sequence, error: Some(error), ..Receipt::default() }).await;
         // It is no longer there to be delivered again; this only says so at once.
         let _ = entry.delivery.term().await;
@@ -203,10 +203,10 @@ impl Worker {
     }
 
     /// Keeps what can never be applied where it can be looked at, then settles it. If it cannot be kept, it comes again.
-    async fn bury(&self, entry: &Entry, code: &str, reason: &str) -> Flow {
+    async fn bury(&self, entry: &Entry, code: FailureCode, reason: &str) -> Flow {
         let delivery = entry.delivery.as_ref();
         let sequence = delivery.sequence();
-        let letter = self.letter(delivery, code, reason);
+        let letter = self.letter(delivery, code.clone(), reason);
         let message_id = Some(DeadLetter::message_id(&entry.log, sequence));
         let options = AppendOptions { message_id, ..AppendOptions::default() };
         if let Err(reason) = self.parts.bus.append(&letter, options).await {
@@ -217,8 +217,8 @@ impl Worker {
         }
         self.counts.borrow_mut().dead += 1;
         self.measures.dead.increment(1);
-        info!(sequence, subject = delivery.message().subject, code, reason, "an event can never be applied");
-        let error = ReceiptError { code: code.to_owned(), message: reason.to_owned() };
+        info!(sequence, subject = delivery.message().subject, %code, reason, "an event can never be applied");
+        let error = ReceiptError { code, message: reason.to_owned() };
         self.answer(entry, &Receipt { sequence, error: Some(error), ..Receipt::default() }).await;
         if let Err(reason) = delivery.term().await {
             warn!(%reason, "a dead event could not be settled");
@@ -226,7 +226,7 @@ impl Worker {
         Flow::GoOn
     }
 
-    fn letter(&self, delivery: &dyn RawDelivery, code: &str, reason: &str) -> DeadLetter {
+    fn letter(&self, delivery: &dyn RawDelivery, code: FailureCode, reason: &str) -> DeadLetter {
         let place = (delivery.sequence(), delivery.attempt());
         let mut letter = DeadLetter::of(delivery.message(), place, code, reason.to_owned());
         let size = serde_json::to_vec(&letter).map_or(usize::MAX, |bytes| bytes.len());
