@@ -1,6 +1,6 @@
 //! What an ingester counts for `/metrics`. Resolved once, so that counting is an addition.
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 use ulex_domain::{Command, CommandKind};
 
 /// Metrics of one ingester.
@@ -11,6 +11,8 @@ pub(super) struct Measures {
     pub(super) dead: Counter,
     pub(super) refused: Counter,
     pub(super) failures: Counter,
+    /// Seconds that this process is ahead of the server that appends messages.
+    pub(super) clock_difference: Gauge,
     /// Messages of one transaction.
     pub(super) batch: Histogram,
     /// How long a transaction took, with everything until its messages were settled.
@@ -27,6 +29,7 @@ impl Measures {
             dead: counter!("ulex_events_dead_total"),
             refused: counter!("ulex_events_refused_total"),
             failures: counter!("ulex_ingest_failures_total"),
+            clock_difference: gauge!("ulex_clock_difference_seconds"),
             batch: histogram!("ulex_ingest_batch_messages"),
             batch_seconds: histogram!("ulex_ingest_batch_seconds"),
         }

@@ -28,6 +28,8 @@ use super::{Counts, IngestParts, spans};
 
 /// How long one pull waits before it looks around.
 const PULL_WAIT: Duration = Duration::from_secs(1);
+/// A pull that took at least this long waited for the message that it returned.
+const FRESH_AFTER: Duration = Duration::from_millis(50);
 /// Pause after a failure of the bus; the first pause after one of the store.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Most messages at hand, if they are small.
@@ -226,11 +228,15 @@ impl Worker {
         wait: Duration,
     ) -> Result<(), BusError> {
         let most = self.room(ahead).max(FEWEST_MESSAGES);
+        let begun = Instant::now();
         let batch = tokio::select! {
             biased;
             () = self.stop.notified() => Vec::new(),
             pulled = puller.pull(most, wait) => pulled?,
         };
+        if begun.elapsed() >= FRESH_AFTER {
+            self.note_clock(&batch);
+        }
         self.read(batch, ahead).await
     }
 
@@ -264,6 +270,20 @@ impl Worker {
             ahead.push(Entry::read(delivery, log.clone(), self.parts.admission));
         }
         Ok(())
+    }
+
+    /// Takes note of a message that was waited for.
+    fn note_clock(&self, batch: &[Box<dyn RawDelivery>]) {
+        let Some(last) = batch.last() else { return };
+        let now = self.parts.bus.clock().wall();
+        let mut clock = self.server_clock.borrow_mut();
+        clock.observe(last.appended_at(), now, true);
+        if let Some(difference) = clock.difference() {
+            self.measures.clock_difference.set(difference);
+        }
+        if let Some(seconds) = clock.take_alarm() {
+            error!(seconds, "clock: this process and the NATS server disagree; set their clocks");
+        }
     }
 
     fn failed(&self) {

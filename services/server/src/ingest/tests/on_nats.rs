@@ -128,7 +128,7 @@ async fn a_write_of_the_gateway_in_parts_and_poison_beside_it_are_settled() {
     let write = Command::PutUsers { users: people.collect() };
     tokio::select! {
         () = cluster.worker().run() => panic!("the ingester ended"),
-        result = gateway.submit(write, Some(EventId::new("large").unwrap())) => assert!(!result.unwrap().duplicate),
+        result = gateway.submit(write, Some(EventId::new("large").unwrap()), None) => assert!(!result.unwrap().receipt.duplicate),
     }
     assert_eq!(cluster.store.counts().await.unwrap().users, 4_000);
     let mut dead: Reader<DeadLetter> = cluster.bus.reader(&DEAD.name, ReadFrom::First).await.unwrap();
