@@ -10,11 +10,11 @@ use std::ops::ControlFlow;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
-use ulex_domain::{ItemState, Version};
 use ulex_domain::{
     Change, Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User,
     UserId, UserPatch,
 };
+use ulex_domain::{ItemState, Version};
 
 use super::search_text::{SearchText, query_words, words};
 use super::validate::validate;

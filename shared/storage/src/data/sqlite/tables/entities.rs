@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension as _, Params, Result, params};
-use ulex_domain::{ItemState, Version};
 use ulex_domain::{Change, Item, ItemId, User, UserId, UserPatch};
+use ulex_domain::{ItemState, Version};
 
 use super::Tables;
 use crate::data::row_text::{filled, json_text};
