@@ -7,8 +7,8 @@
 //!   place, all items are read from the data store again, and nothing is followed before they were.
 //! - On shutdown: stops reading.
 //!
-//! It begins behind the position that the stream had before the catalogue was loaded, so nothing lies between. What this
-//! process has applied itself, it knows already, and more recently than a message about it can say.
+//! It begins behind the position that the stream had before the catalogue was loaded, so nothing lies between. States carry
+//! versions, so one that is older than what this process knows, because it applied more itself, changes nothing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use ulex_actors::{Observe, Shutdown};
 use ulex_nats::bus::Read;
 use ulex_nats::changes::Changes;
 use ulex_nats::topology::CHANGES;
-use ulex_nats::transport::{NODE_HEADER, ReadFrom};
+use ulex_nats::transport::ReadFrom;
 use ulex_nats::{Bus, BusError};
 use ulex_recommenders::service::Recommender;
 use ulex_storage::StorageError;
@@ -151,9 +151,6 @@ async fn reload(parts: &FollowerParts) -> Result<(), StorageError> {
 }
 
 fn take(parts: &FollowerParts, message: &Read<Changes>) {
-    if message.message.headers.get(NODE_HEADER) == Some(&parts.node) {
-        return;
-    }
     match &message.body {
         Ok(changes) => parts.recommender.followed(&changes.changes),
         Err(reason) => warn!(%reason, "unreadable change"),

@@ -1,6 +1,10 @@
 //! Every item there is, as far as it decides what may be shown: in memory, current with the last answered write.
 //!
-//! Cost: about 150 bytes an item. Look-ups by slot are array accesses under a read lock that writers hold for
+//! Every state has the version of the command that made it, and of two states of an item the newest stays, in whatever order
+//! they come: from a write of this process, from another one's announcement, from a page that is being loaded. A deletion
+//! is a state like any other (a tombstone), so an older state that comes after it does not bring the item back.
+//!
+//! Cost: about 170 bytes an item. Look-ups by slot are array accesses under a read lock that writers hold for
 //! microseconds, so a request takes the lock once and keeps the view for its whole computation.
 
 use std::cmp::Reverse;
@@ -11,9 +15,9 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 use ulex_domain::ItemState;
-use ulex_domain::{ItemId, Timestamp};
+use ulex_domain::{ItemId, Timestamp, Version};
 use ulex_storage::StorageError;
-use ulex_storage::data::DataStore;
+use ulex_storage::data::{DataStore, LogPosition};
 
 /// Items read from the store in one page while loading.
 const PAGE: usize = 10_000;
@@ -41,6 +45,10 @@ struct Inner {
     /// Items that exist and are not hidden, newest first; of one time, the one that came last first.
     newest: BTreeSet<(Reverse<Timestamp>, Reverse<u32>)>,
     existing: usize,
+    /// Number of times that loading has begun.
+    loads: u32,
+    /// Version that the store had when the last load began: of an item that was not there, nothing older is news.
+    floor: Version,
     /// Moves on with every change; starts at random so that two processes are never mistaken for each other.
     generation: u64,
 }
@@ -52,28 +60,41 @@ struct Entry {
     categories: Box<[u32]>,
     exists: bool,
     hidden: bool,
+    /// Of the newest state that came, a deletion included.
+    version: Version,
+    /// The load during which that state came.
+    load: u32,
 }
 
 impl Catalogue {
-    /// Reads all items of the store, in the order in which they came; called once at the start, before the first answer.
+    /// Takes over all items of the store, in the order in which they came, and forgets those that are not there. Writes
+    /// may go on meanwhile: a state that comes beside the load stays if it is newer than the loaded one. Everything
+    /// older than the load gives way to what the store says, so a store that went back is followed, too. On an error
+    /// nothing is forgotten. One load at a time.
     ///
     /// # Errors
     ///
     /// Whatever the store reports.
     pub async fn load(&self, store: &dyn DataStore) -> Result<usize, StorageError> {
+        let floor = store.logs().await?.iter().map(LogPosition::version).max().unwrap_or_default();
+        let load = self.inner.write().begin_load();
         let mut from = 0;
         let mut loaded = 0;
         loop {
             let page = store.items_by_arrival(from, PAGE).await?;
-            let Some(&(last, _)) = page.last() else { return Ok(loaded) };
-            from = last + 1;
+            let Some(last) = page.last() else { break };
+            from = last.number + 1;
             loaded += page.len();
-            let states: Vec<ItemState> = page.iter().map(|(_, item)| ItemState::from(item)).collect();
-            self.put(&states);
+            let mut inner = self.inner.write();
+            for item in &page {
+                inner.put_loaded(&item.state(), load);
+            }
         }
+        self.inner.write().end_load(load, floor);
+        Ok(loaded)
     }
 
-    /// Takes over the state of items after a write.
+    /// Takes over the states of items after a write, those that are not older than what is known.
     pub fn put(&self, states: &[ItemState]) {
         let mut inner = self.inner.write();
         for state in states {
@@ -81,18 +102,10 @@ impl Catalogue {
         }
     }
 
-    /// Forgets a deleted item.
-    pub fn remove(&self, id: &ItemId) {
-        self.inner.write().remove(id.as_str());
-    }
-
-    /// Forgets everything but which slot belongs to which id: models that are in use hold slots.
-    pub fn clear(&self) {
-        let mut inner = self.inner.write();
-        inner.generation = inner.generation.wrapping_add(1);
-        for slot in 0..inner.entries.len() as u32 {
-            inner.unlist(slot);
-        }
+    /// Forgets an item that was deleted at this version, unless it was written again since. An item that is not known yet
+    /// gets a tombstone, too: its older state may still be on its way.
+    pub fn remove(&self, id: &ItemId, version: Version) {
+        self.inner.write().remove(id.as_str(), version);
     }
 
     /// The slots of these ids, in their order. An id without an item gets one that waits for it. Writers and readers
@@ -127,17 +140,38 @@ impl Catalogue {
 }
 
 impl Inner {
+    /// Takes over a state unless it is older than what is known.
     fn put(&mut self, state: &ItemState) {
+        let slot = self.slot(SmolStr::new(state.item_id.as_str()));
+        let entry = &self.entries[slot as usize];
+        // A deletion and a write never have the same version, unless no log gave them one.
+        let is_repeated = state.version == entry.version && (entry.exists || state.version == Version::ZERO);
+        if state.version > entry.version || is_repeated {
+            self.set(slot, state);
+        }
+    }
+
+    /// Takes over a state that was loaded: it is newer than everything from before the load.
+    fn put_loaded(&mut self, state: &ItemState, load: u32) {
+        let slot = self.slot(SmolStr::new(state.item_id.as_str()));
+        let entry = &self.entries[slot as usize];
+        if entry.load != load || state.version >= entry.version {
+            self.set(slot, state);
+        }
+    }
+
+    fn set(&mut self, slot: u32, state: &ItemState) {
         self.generation = self.generation.wrapping_add(1);
-        let id = SmolStr::new(state.item_id.as_str());
-        let slot = self.slot(id);
         self.unlist(slot);
         let categories = state.categories.iter().map(|name| self.category(name)).collect();
+        let load = self.loads;
         let entry = &mut self.entries[slot as usize];
         entry.timestamp = state.timestamp;
         entry.categories = categories;
         entry.hidden = state.is_hidden;
         entry.exists = true;
+        entry.version = state.version;
+        entry.load = load;
         self.existing += 1;
         for &category in &self.entries[slot as usize].categories {
             self.category_sizes[category as usize] += 1;
@@ -147,10 +181,37 @@ impl Inner {
         }
     }
 
-    fn remove(&mut self, id: &str) {
-        if let Some(&slot) = self.slots.get(id) {
+    fn remove(&mut self, id: &str, version: Version) {
+        let slot = self.slot(SmolStr::new(id));
+        let load = self.loads;
+        let entry = &mut self.entries[slot as usize];
+        if version < entry.version {
+            return;
+        }
+        (entry.version, entry.load) = (version, load);
+        if entry.exists {
             self.generation = self.generation.wrapping_add(1);
             self.unlist(slot);
+        }
+    }
+
+    fn begin_load(&mut self) -> u32 {
+        self.loads = self.loads.wrapping_add(1);
+        self.loads
+    }
+
+    /// Forgets every item of which nothing has come since the load began, when the store had come to `floor`.
+    fn end_load(&mut self, load: u32, floor: Version) {
+        self.floor = floor;
+        let is_gone = |entry: &Entry| entry.exists && entry.load != load;
+        let gone = self.entries.iter().enumerate().filter(|(_, entry)| is_gone(entry));
+        let gone: Vec<u32> = gone.map(|(slot, _)| slot as u32).collect();
+        if !gone.is_empty() {
+            self.generation = self.generation.wrapping_add(1);
+        }
+        for slot in gone {
+            self.unlist(slot);
+            self.entries[slot as usize].version = floor;
         }
     }
 
@@ -180,6 +241,8 @@ impl Inner {
             categories: Box::default(),
             exists: false,
             hidden: false,
+            version: self.floor,
+            load: self.loads,
         });
         self.slots.insert(id, slot);
         slot
@@ -351,7 +414,7 @@ mod tests {
         catalogue.put(&[ItemState { is_hidden: true, ..item("a", 1, &["x"]) }]);
         assert_eq!(shown(&catalogue, &[]), ["b"]);
         assert_eq!(catalogue.view().categories(), [(SmolStr::new("x"), 1)]);
-        catalogue.remove(&ItemId::new("b"));
+        catalogue.remove(&ItemId::new("b"), Version::ZERO);
         assert_eq!(shown(&catalogue, &[]), [""; 0]);
         assert_eq!(catalogue.view().existing(), 1);
         catalogue.put(&[item("a", 3, &[]), item("b", 2, &[])]);
@@ -364,8 +427,8 @@ mod tests {
         let catalogue = Catalogue::default();
         catalogue.put(&[item("a", 1, &["x"]), item("b", 2, &[])]);
         let before = ["a", "b"].map(|id| catalogue.view().slot(id).unwrap());
-        catalogue.remove(&ItemId::new("a"));
-        catalogue.clear();
+        catalogue.remove(&ItemId::new("a"), Version::ZERO);
+        catalogue.remove(&ItemId::new("b"), Version::ZERO);
         assert_eq!(shown(&catalogue, &[]), [""; 0]);
         assert_eq!((catalogue.view().existing(), catalogue.view().categories()), (0, Vec::new()));
         catalogue.put(&[item("c", 1, &[]), item("b", 2, &["x"]), item("a", 3, &[])]);
@@ -383,7 +446,7 @@ mod tests {
         assert_eq!((slots[0], slots[1]), (slots[2], catalogue.view().slot("a").unwrap()));
         assert!(!catalogue.view().exists(slots[0]) && catalogue.view().exists(slots[1]));
         assert_eq!(catalogue.view().generation(), generation, "nothing that can be seen has changed");
-        catalogue.remove(&ItemId::new("later"));
+        catalogue.remove(&ItemId::new("later"), Version::ZERO);
         assert_eq!((shown(&catalogue, &[]), catalogue.view().existing()), (vec!["a".to_owned()], 1));
         catalogue.put(&[item("later", 2, &[])]);
         assert_eq!(catalogue.view().slot("later"), Some(slots[0]));
@@ -399,12 +462,10 @@ mod tests {
         seen.push(catalogue.view().generation());
         catalogue.put(&[ItemState { is_hidden: true, ..item("a", 1, &[]) }]);
         seen.push(catalogue.view().generation());
-        catalogue.remove(&ItemId::new("a"));
-        seen.push(catalogue.view().generation());
-        catalogue.clear();
+        catalogue.remove(&ItemId::new("a"), Version::ZERO);
         seen.push(catalogue.view().generation());
         seen.dedup();
-        assert_eq!(seen.len(), 5);
+        assert_eq!(seen.len(), 4);
     }
 
     #[tokio::test]
@@ -426,6 +487,79 @@ mod tests {
         assert_eq!(shown.len(), PAGE + 4, "one is hidden");
         assert_eq!(catalogue.view().existing(), PAGE + 5);
         assert!(shown.iter().all(|id| id != "3"));
+    }
+
+    fn at(position: u64, state: ItemState) -> ItemState {
+        ItemState { version: Version::new(1, position), ..state }
+    }
+
+    #[test]
+    fn of_two_states_the_newest_stays_in_whatever_order_they_come() {
+        let catalogue = Catalogue::default();
+        let hidden = ItemState { is_hidden: true, ..item("a", 1, &[]) };
+        catalogue.put(&[at(2, hidden)]);
+        let generation = catalogue.view().generation();
+        catalogue.put(&[at(1, item("a", 1, &["x"]))]);
+        assert_eq!(shown(&catalogue, &[]), [""; 0], "a takedown is not undone by what was before it");
+        assert_eq!(catalogue.view().generation(), generation);
+        catalogue.put(&[at(3, item("a", 1, &[]))]);
+        assert_eq!(shown(&catalogue, &[]), ["a"]);
+        let newer_epoch = ItemState { version: Version::new(2, 1), is_hidden: true, ..item("a", 1, &[]) };
+        catalogue.put(&[newer_epoch]);
+        assert_eq!(shown(&catalogue, &[]), [""; 0]);
+    }
+
+    #[test]
+    fn a_deleted_item_does_not_come_back_by_an_older_state() {
+        let catalogue = Catalogue::default();
+        catalogue.remove(&ItemId::new("never seen"), Version::new(1, 5));
+        catalogue.put(&[at(4, item("never seen", 1, &[])), at(1, item("b", 1, &[]))]);
+        catalogue.remove(&ItemId::new("b"), Version::new(1, 6));
+        catalogue.put(&[at(1, item("b", 1, &[]))]);
+        assert_eq!(shown(&catalogue, &[]), [""; 0]);
+        catalogue.put(&[at(7, item("b", 1, &[]))]);
+        assert_eq!(shown(&catalogue, &[]), ["b"]);
+        catalogue.remove(&ItemId::new("b"), Version::new(1, 6));
+        assert_eq!(shown(&catalogue, &[]), ["b"], "an older deletion is not obeyed");
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_before_a_load_is_gone_after_it_and_stays_so() {
+        let store = MemoryStore::new();
+        let submit = |sequence, event| Submission {
+            event_id: None,
+            event,
+            position: Some(LogPosition {
+                log: "l".into(),
+                epoch: 1,
+                sequence,
+                ..LogPosition::default()
+            }),
+        };
+        let put = |id: &str| Command::PutItems {
+            items: vec![Item {
+                item_id: ItemId::new(id),
+                is_hidden: false,
+                categories: None,
+                timestamp: Timestamp::from_unix_seconds(1),
+                labels: serde_json::Value::Null,
+                comment: String::new(),
+            }],
+        };
+        store.apply(vec![submit(1, put("a")), submit(2, put("b"))]).await.unwrap();
+        let catalogue = Catalogue::default();
+        catalogue.load(&store).await.unwrap();
+        assert_eq!(shown(&catalogue, &[]), ["b", "a"]);
+        let delete = Command::DeleteItem { item_id: ItemId::new("a") };
+        store.apply(vec![submit(3, delete), submit(4, put("b"))]).await.unwrap();
+        catalogue.load(&store).await.unwrap();
+        assert_eq!(shown(&catalogue, &[]), ["b"]);
+        catalogue.put(&[at(1, item("a", 1, &[])), at(2, item("unheard of", 1, &[]))]);
+        assert_eq!(shown(&catalogue, &[]), ["b"], "states from before the load are no news");
+        store.purge().await.unwrap();
+        store.apply(vec![submit(2, put("a"))]).await.unwrap();
+        catalogue.load(&store).await.unwrap();
+        assert_eq!(shown(&catalogue, &[]), ["a"], "a store that went back is followed");
     }
 
     #[test]

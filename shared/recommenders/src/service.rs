@@ -175,8 +175,8 @@ impl Recommender {
         for change in changes {
             match change {
                 Change::Items { items } => self.inner.catalogue.put(items),
-                Change::ItemDeleted { item_id, .. } => {
-                    self.inner.catalogue.remove(item_id);
+                Change::ItemDeleted { item_id, version } => {
+                    self.inner.catalogue.remove(item_id, *version);
                     self.forget_item(live.as_deref(), item_id);
                 }
                 Change::Feedback { pairs } => self.note_feedback(live.as_deref(), pairs),
