@@ -529,12 +529,7 @@ mod tests {
         let submit = |sequence, event| Submission {
             event_id: None,
             event,
-            position: Some(LogPosition {
-                log: "l".into(),
-                epoch: 1,
-                sequence,
-                ..LogPosition::default()
-            }),
+            position: Some(LogPosition { log: "l".into(), epoch: 1, sequence, ..LogPosition::default() }),
         };
         let put = |id: &str| Command::PutItems {
             items: vec![Item {
