@@ -32,7 +32,7 @@ impl Subject for Changes {
             Some(Change::Users { user_ids }) => ("user", user_ids.first().map(|id| id.as_str())),
             Some(Change::UserDeleted { user_id }) => ("user", Some(user_id.as_str())),
             Some(Change::Items { items }) => ("item", items.first().map(|item| item.item_id.as_str())),
-            Some(Change::ItemDeleted { item_id }) => ("item", Some(item_id.as_str())),
+            Some(Change::ItemDeleted { item_id, .. }) => ("item", Some(item_id.as_str())),
             Some(Change::Feedback { pairs }) => ("feedback", pairs.first().map(|(user, _)| user.as_str())),
         };
         vec![Token::escape(kind), Token::of_id(id.unwrap_or_default())]

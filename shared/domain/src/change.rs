@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::split::Split;
-use crate::{Item, ItemId, Timestamp, UserId};
+use crate::{Item, ItemId, Timestamp, UserId, Version};
 
 /// Change of the data by an applied command: keys, not values, so that it may be delivered twice. Followers read the
 /// present state of the keys.
@@ -30,6 +30,9 @@ pub enum Change {
     ItemDeleted {
         /// Its id.
         item_id: ItemId,
+        /// The version of the deletion; what is newer than it exists again.
+        #[serde(default)]
+        version: Version,
     },
     /// Feedback of these pairs was written or removed.
     Feedback {
@@ -49,15 +52,28 @@ pub struct ItemState {
     pub categories: Vec<SmolStr>,
     /// When it was published.
     pub timestamp: Timestamp,
+    /// The version of the command that made it so.
+    #[serde(default)]
+    pub version: Version,
+}
+
+impl ItemState {
+    /// The state of an item that a command of this version wrote.
+    #[must_use]
+    pub fn of(item: &Item, version: Version) -> Self {
+        Self { version, ..Self::from(item) }
+    }
 }
 
 impl From<&Item> for ItemState {
+    /// Of the version zero.
     fn from(item: &Item) -> Self {
         Self {
             item_id: item.item_id.clone(),
             is_hidden: item.is_hidden,
             categories: item.categories.iter().flatten().map(SmolStr::new).collect(),
             timestamp: item.timestamp,
+            version: Version::ZERO,
         }
     }
 }

@@ -22,7 +22,7 @@ use ulex_algorithms::model_set::{
 use ulex_algorithms::progress::CancelFlag;
 use ulex_algorithms::random::{Generator, Seed};
 use ulex_algorithms::similarity::{KnnParams, Neighbors, OverlapIndex, discount_popular};
-use ulex_domain::ItemState;
+use ulex_domain::{ItemState, Version};
 use ulex_domain::{Feedback, ItemId, Timestamp, UserId};
 use ulex_recommenders::catalogue::{Catalogue, Eligibility};
 use ulex_recommenders::history::{History, TypeScales};
@@ -163,6 +163,7 @@ fn measure(title: &str, users: u32, items: u32, mean: u32) {
         is_hidden: false,
         categories: Vec::new(),
         timestamp: Timestamp::from_unix_seconds(1_600_000_000 + i64::from(item) * 977 % 10_000_000),
+        version: Version::ZERO,
     };
     catalogue.put(&(0..items).map(state).collect::<Vec<_>>());
     let live = Live::new(Arc::new(model_set(&liked)), &catalogue);

@@ -312,7 +312,7 @@ impl Eligibility {
 
 #[cfg(test)]
 mod tests {
-    use ulex_domain::{Command, Item};
+    use ulex_domain::{Command, Item, Version};
     use ulex_storage::data::{MemoryStore, Submission};
 
     use super::*;
@@ -323,6 +323,7 @@ mod tests {
             is_hidden: false,
             categories: categories.iter().map(SmolStr::new).collect(),
             timestamp: Timestamp::from_unix_seconds(seconds),
+            version: Version::ZERO,
         }
     }
 

@@ -175,7 +175,7 @@ impl Recommender {
         for change in changes {
             match change {
                 Change::Items { items } => self.inner.catalogue.put(items),
-                Change::ItemDeleted { item_id } => {
+                Change::ItemDeleted { item_id, .. } => {
                     self.inner.catalogue.remove(item_id);
                     self.forget_item(live.as_deref(), item_id);
                 }

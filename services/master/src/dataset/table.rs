@@ -124,7 +124,7 @@ impl Dirty {
                 self.feedback_of.insert(user_id.clone());
             }
             Change::Items { items } => self.items.extend(items.iter().map(|item| item.item_id.clone())),
-            Change::ItemDeleted { item_id } => {
+            Change::ItemDeleted { item_id, .. } => {
                 self.items.insert(item_id.clone());
                 self.deleted_items.insert(item_id.clone());
             }

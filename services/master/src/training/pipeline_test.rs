@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use ulex_algorithms::evaluation::ranking::{RankingMeasures, measure};
 use ulex_algorithms::interactions::Interactions;
 use ulex_algorithms::model_set::{Collaborative, ModelSet};
-use ulex_domain::ItemState;
+use ulex_domain::{ItemState, Version};
 use ulex_domain::{ItemId, Timestamp};
 use ulex_recommenders::catalogue::{Catalogue, Eligibility};
 use ulex_recommenders::history::{History, Liked, Signal};
@@ -69,6 +69,7 @@ impl<'a> TestBed<'a> {
             is_hidden: false,
             categories: Vec::new(),
             timestamp: table.item(item).map_or(Timestamp::ZERO, |item| item.timestamp),
+            version: Version::ZERO,
         };
         catalogue.put(&items.map(state).collect::<Vec<_>>());
         let pairs = &shared.signals.pairs;

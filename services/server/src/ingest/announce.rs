@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use tracing::error;
 use ulex_domain::change::ChangeList;
 use ulex_domain::split::cut;
-use ulex_domain::{Change, Command, CommandKey, ItemId, ItemState, UserId};
+use ulex_domain::{Change, Command, CommandKey, ItemId, ItemState, UserId, Version};
 use ulex_nats::bus::AppendOptions;
 use ulex_nats::changes::Changes;
 use ulex_nats::transport::NODE_HEADER;
@@ -91,7 +91,7 @@ pub(super) async fn again(store: &dyn DataStore, events: &[&Command]) -> Result<
         let rows = store.item_feedback(&item_id, None, None).await?;
         pairs.extend(rows.into_iter().map(|row| (row.user_id, row.item_id)));
         items.insert(item_id.clone());
-        changes.push(Change::ItemDeleted { item_id });
+        changes.push(Change::ItemDeleted { item_id, version: Version::ZERO });
     }
     let (users, items): (Vec<_>, Vec<_>) = (users.into_iter().collect(), items.into_iter().collect());
     let user_ids: Vec<UserId> = store.users(&users).await?.into_iter().map(|user| user.user_id).collect();

@@ -426,7 +426,7 @@ async fn a_deletion_said_again_names_what_came_after_it() {
     let before = place.changes().await.len();
     place.drain().await;
     let changes = &place.changes().await[before..];
-    let gone = Change::ItemDeleted { item_id: ItemId::new("i") };
+    let gone = Change::ItemDeleted { item_id: ItemId::new("i"), version: ulex_domain::Version::ZERO };
     let deleted = changes.iter().position(|change| *change == gone).expect("the deletion");
     let there =
         changes.iter().position(|change| matches!(change, Change::Items { items } if items.len() == 1));

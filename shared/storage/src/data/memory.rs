@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
-use ulex_domain::ItemState;
+use ulex_domain::{ItemState, Version};
 use ulex_domain::{
     Change, Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User,
     UserId, UserPatch,
@@ -163,7 +163,7 @@ impl Tables {
         for key in self.item_rows(&item_id).map(Feedback::key).collect::<Vec<_>>() {
             self.remove_row(&key);
         }
-        vec![Change::ItemDeleted { item_id }]
+        vec![Change::ItemDeleted { version: Version::ZERO, item_id }]
     }
 
     fn put_feedback(

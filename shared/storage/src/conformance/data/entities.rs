@@ -1,7 +1,7 @@
 //! Users and items: replacement, patches, categories, deletion.
 
 use serde_json::{Value, json};
-use ulex_domain::ItemState;
+use ulex_domain::{ItemState, Version};
 use ulex_domain::{Change, Command, Item, ItemId, ItemPatch, Timestamp, UserId, UserPatch};
 
 use super::{apply, at, feedback_of, item, post, row, user};
@@ -146,7 +146,7 @@ async fn deleting_takes_the_feedback_along(store: &dyn DataStore) {
     assert!(store.user_feedback(&user_id, None).await.expect("read").is_empty());
     let item_id = ItemId::new("e2");
     let outcome = apply(store, Command::DeleteItem { item_id: item_id.clone() }).await;
-    let deleted = Change::ItemDeleted { item_id: item_id.clone() };
+    let deleted = Change::ItemDeleted { item_id: item_id.clone(), version: Version::ZERO };
     assert_eq!(outcome, Outcome { changes: vec![deleted], ..Outcome::default() });
     assert_eq!(store.item(&item_id).await.expect("read"), None);
     assert!(store.item_feedback(&item_id, None, None).await.expect("read").is_empty());

@@ -379,7 +379,7 @@ impl<'session> Transaction<'session> {
                 let (key, with) = (item_id.as_str(), &self.statements.delete_item_feedback);
                 self.known.items.remove(item_id);
                 let deleted = self.delete_with(&self.statements.delete_item, with, key).await?;
-                deleted.then(|| Change::ItemDeleted { item_id: item_id.clone() })
+                deleted.then(|| Change::ItemDeleted { version: ulex_domain::Version::ZERO, item_id: item_id.clone() })
             }
             Command::DeleteFeedback { user_id, item_id, feedback_type } => {
                 let (user, item) = (user_id.as_str(), item_id.as_str());

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use rusqlite::{OptionalExtension as _, Params, Result, params};
-use ulex_domain::ItemState;
+use ulex_domain::{ItemState, Version};
 use ulex_domain::{Change, Item, ItemId, User, UserId, UserPatch};
 
 use super::Tables;
@@ -109,7 +109,7 @@ impl Tables<'_> {
         self.write(r#"DELETE FROM "{p}items" WHERE no = ?1"#, [number])?;
         self.search.delete(number)?;
         self.items.remove(item_id);
-        Ok(vec![Change::ItemDeleted { item_id: item_id.clone() }])
+        Ok(vec![Change::ItemDeleted { version: Version::ZERO, item_id: item_id.clone() }])
     }
 
     /// Executes a statement that is not on the hot path; returns how many rows it changed.
