@@ -22,8 +22,8 @@ use ulex_algorithms::model_set::{
 use ulex_algorithms::progress::CancelFlag;
 use ulex_algorithms::random::{Generator, Seed};
 use ulex_algorithms::similarity::{KnnParams, Neighbors, OverlapIndex, discount_popular};
-use ulex_domain::{ItemState, Version};
 use ulex_domain::{Feedback, ItemId, Timestamp, UserId};
+use ulex_domain::{ItemState, Version};
 use ulex_recommenders::catalogue::{Catalogue, Eligibility};
 use ulex_recommenders::history::{History, TypeScales};
 use ulex_recommenders::live::Live;

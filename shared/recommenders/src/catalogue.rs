@@ -13,7 +13,7 @@ use smol_str::SmolStr;
 use ulex_domain::ItemState;
 use ulex_domain::{ItemId, Timestamp};
 use ulex_storage::StorageError;
-use ulex_storage::data::DataStore;
+use ulex_storage::data::{ArrivedItem, DataStore};
 
 /// Items read from the store in one page while loading.
 const PAGE: usize = 10_000;
@@ -65,10 +65,10 @@ impl Catalogue {
         let mut loaded = 0;
         loop {
             let page = store.items_by_arrival(from, PAGE).await?;
-            let Some(&(last, _)) = page.last() else { return Ok(loaded) };
-            from = last + 1;
+            let Some(last) = page.last() else { return Ok(loaded) };
+            from = last.number + 1;
             loaded += page.len();
-            let states: Vec<ItemState> = page.iter().map(|(_, item)| ItemState::from(item)).collect();
+            let states: Vec<ItemState> = page.iter().map(ArrivedItem::state).collect();
             self.put(&states);
         }
     }

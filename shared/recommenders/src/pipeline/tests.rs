@@ -3,8 +3,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use ulex_algorithms::list::blend::{Blend, Standardisation};
 use ulex_algorithms::model_set::{Collaborative, Leaderboard, ModelSet, PipelineBlend};
-use ulex_domain::{ItemState, Version};
 use ulex_domain::{ItemId, Timestamp};
+use ulex_domain::{ItemState, Version};
 
 use super::*;
 use crate::catalogue::Catalogue;
@@ -14,7 +14,13 @@ use crate::two_tastes::{ITEMS, item_id, model_set, plan, seconds};
 
 fn state(id: &str, published: Timestamp, categories: &[&str]) -> ItemState {
     let categories = categories.iter().map(smol_str::SmolStr::new).collect();
-    ItemState { item_id: ItemId::new(id), is_hidden: false, categories, timestamp: published, version: Version::ZERO }
+    ItemState {
+        item_id: ItemId::new(id),
+        is_hidden: false,
+        categories,
+        timestamp: published,
+        version: Version::ZERO,
+    }
 }
 
 /// Models, the catalogue of their items, and the latest item that came after them.

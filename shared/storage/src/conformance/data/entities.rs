@@ -1,8 +1,8 @@
 //! Users and items: replacement, patches, categories, deletion.
 
 use serde_json::{Value, json};
-use ulex_domain::{ItemState, Version};
 use ulex_domain::{Change, Command, Item, ItemId, ItemPatch, Timestamp, UserId, UserPatch};
+use ulex_domain::{ItemState, Version};
 
 use super::{apply, at, feedback_of, item, post, row, user};
 use crate::data::{Counts, DataStore, Outcome};
