@@ -98,9 +98,10 @@ pub(crate) fn published_items(body: &[u8]) -> Result<Vec<Published>, ApiError> {
     one_or_many::<published::PublishedItem>(body)
 }
 
-/// Whether an id or a type may be stored: not empty, no control characters.
+/// Whether an id or a type may be stored: not empty, not too long, no control characters.
 pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty()
+        && text.len() <= ulex_domain::MAX_ID_LENGTH
         && !text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
         && (text.is_ascii() || !text.chars().any(char::is_control))
 }

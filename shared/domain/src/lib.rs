@@ -21,7 +21,7 @@ pub mod version;
 pub use change::{Change, ItemState};
 pub use clock::{Clock, SystemClock};
 pub use command::keys::{CommandKey, CommandTopic, RowKey};
-pub use command::texts::{CommandText, TextField};
+pub use command::texts::{CommandText, MAX_COMMENT_LENGTH, MAX_ID_LENGTH, TextField};
 pub use command::{Command, CommandKind, FeedbackMode};
 pub use event_id::EventId;
 pub use expression::Expression;

@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use smol_str::SmolStr;
 use tokio::sync::Semaphore;
-use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, ItemState, Timestamp, User, UserId};
 use ulex_storage::StorageError;
-use ulex_storage::data::{Counts, DataStore, FeedbackRow, MemoryStore, Outcome, Submission};
+use ulex_storage::data::{
+    ArrivedItem, Counts, DataStore, FeedbackRow, LogPosition, MemoryStore, Outcome, Submission,
+};
 
 /// See the module documentation.
 pub struct UnsteadyStore {
@@ -51,8 +53,12 @@ impl DataStore for UnsteadyStore {
         self.inner.apply(submissions).await
     }
 
-    async fn applied_until(&self, log: &str) -> Fallible<Option<u64>> {
-        self.inner.applied_until(log).await
+    async fn log_position(&self, log: &str) -> Fallible<Option<LogPosition>> {
+        self.inner.log_position(log).await
+    }
+
+    async fn logs(&self) -> Fallible<Vec<LogPosition>> {
+        self.inner.logs().await
     }
 
     async fn user(&self, id: &UserId) -> Fallible<Option<User>> {
@@ -79,8 +85,12 @@ impl DataStore for UnsteadyStore {
         self.inner.list_items(from, limit).await
     }
 
-    async fn items_by_arrival(&self, from: u64, limit: usize) -> Fallible<Vec<(u64, Item)>> {
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Fallible<Vec<ArrivedItem>> {
         self.inner.items_by_arrival(from, limit).await
+    }
+
+    async fn item_states(&self, ids: &[ItemId]) -> Fallible<Vec<ItemState>> {
+        self.inner.item_states(ids).await
     }
 
     async fn search_items(&self, query: &str, limit: usize) -> Fallible<Vec<(Item, f64)>> {

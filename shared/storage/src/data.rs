@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use smol_str::SmolStr;
-use ulex_domain::ItemState;
-use ulex_domain::{Change, Command, EventId, Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::log::PART_BITS;
+use ulex_domain::{
+    Change, Checkpoint, Command, EventId, Feedback, FeedbackKey, Item, ItemId, ItemState, Timestamp, User,
+    UserId, Version,
+};
 
 pub use memory::MemoryStore;
 #[cfg(feature = "postgres")]
@@ -61,13 +64,71 @@ impl From<Command> for Submission {
     }
 }
 
-/// A place in a log that is applied in its order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+impl Submission {
+    /// The version of what it writes: its place in its log; zero if no log brought it.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.position.as_ref().map(LogPosition::version).unwrap_or_default()
+    }
+}
+
+/// A place in a log that is applied in its order, and the fingerprint of the message there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LogPosition {
-    /// Which log; another one that is begun anew has another name.
+    /// Name of the log; another one that is begun anew has another name.
     pub log: SmolStr,
-    /// Where, from 1 and below 2^63; grows from entry to entry, not necessarily by one.
+    /// Grows when the log is cut or replaced; below 2^63. A position of a newer epoch is new, however low its sequence.
+    pub epoch: u64,
+    /// From 1 and below 2^63; grows within an epoch from entry to entry, not necessarily by one. The lowest
+    /// [`PART_BITS`] bits number the commands of one message, the others are the sequence of the message.
     pub sequence: u64,
+    /// The time at which the log took the message, in nanoseconds since 1970; 0 if it is not known.
+    pub appended_at_nanos: i64,
+    /// CRC-32 of the payload of the message.
+    pub crc: u32,
+}
+
+impl LogPosition {
+    /// The version of what is written at this place.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        Version::new(self.epoch, self.sequence)
+    }
+
+    /// The message at this place.
+    #[must_use]
+    pub const fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            epoch: self.epoch,
+            sequence: self.sequence >> PART_BITS,
+            appended_at_nanos: self.appended_at_nanos,
+            crc: self.crc,
+        }
+    }
+
+    /// Whether an entry at this place is new to a store that has applied the log up to `applied`.
+    fn is_ahead_of(&self, applied: Option<&Self>) -> bool {
+        applied.is_none_or(|applied| self.version() > applied.version())
+    }
+}
+
+/// An item as [`DataStore::items_by_arrival`] lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArrivedItem {
+    /// Its place in the order of arrival.
+    pub number: u64,
+    /// The item.
+    pub item: Item,
+    /// The version of the command that wrote it.
+    pub version: Version,
+}
+
+impl ArrivedItem {
+    /// The state of the item, with its version.
+    #[must_use]
+    pub fn state(&self) -> ItemState {
+        ItemState::of(&self.item, self.version)
+    }
 }
 
 /// What became of one [`Submission`].
@@ -100,13 +161,32 @@ pub trait DataStore: Send + Sync + 'static {
     /// error nothing has changed. Concurrent calls may be grouped into one commit; they then take effect in
     /// the order in which they were called. Ids in the ledger are kept for at least 24 hours.
     ///
-    /// How far each log has been applied is kept in the same transaction: of events with a [`LogPosition`] at or below
-    /// that, none has an effect, so what a log delivers again costs nothing, whoever applies it. Positions of one log
-    /// ascend within a call.
+    /// The position up to which each log was applied is kept in the same transaction. Of events with a [`LogPosition`]
+    /// whose (epoch, sequence) is at or below that of its log, none has an effect: an entry that is delivered again is a
+    /// duplicate. Positions of one log ascend within a call.
+    ///
+    /// Items keep the version of the event that wrote them, and never an older one than they have; changes carry the
+    /// version of their submission.
+    ///
+    /// An error of the kind [`ErrorKind::Unknown`](crate::ErrorKind::Unknown) is the exception to "all or none": all of
+    /// it may have happened or may still happen. Whether it has is answered by [`DataStore::log_position`].
     async fn apply(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, StorageError>;
 
-    /// The highest position of this log that was applied; `None` if none was.
-    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError>;
+    /// The newest position of this log that was applied; `None` if none was.
+    async fn log_position(&self, log: &str) -> Result<Option<LogPosition>, StorageError>;
+
+    /// The newest position of every log of which something was applied, by name.
+    async fn logs(&self) -> Result<Vec<LogPosition>, StorageError>;
+
+    /// The last message of this log that was applied, as a whole or in part.
+    async fn checkpoint(&self, log: &str) -> Result<Option<Checkpoint>, StorageError> {
+        Ok(self.log_position(log).await?.map(|position| position.checkpoint()))
+    }
+
+    /// The highest epoch of all logs; 0 if there is none.
+    async fn newest_epoch(&self) -> Result<u64, StorageError> {
+        Ok(self.logs().await?.iter().map(|position| position.epoch).max().unwrap_or_default())
+    }
 
     /// The user, or `None`.
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError>;
@@ -129,7 +209,10 @@ pub trait DataStore: Send + Sync + 'static {
     /// Up to `limit` items with a number at or above `from`, by ascending number: the order in which they came, where the
     /// backend keeps it; an item that is replaced keeps its number. Whoever wants all of them goes on after the
     /// last number.
-    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError>;
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<ArrivedItem>, StorageError>;
+
+    /// The states of those of the items that exist, in any order, each with the version of the event that wrote it.
+    async fn item_states(&self, ids: &[ItemId]) -> Result<Vec<ItemState>, StorageError>;
 
     /// Up to `limit` items whose text holds any of the words of `query`, best match first. The text is what
     /// the columns given to [`DataStore::set_search_columns`] name. Hidden items are found.

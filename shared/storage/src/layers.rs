@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use smol_str::SmolStr;
-use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, ItemState, Timestamp, User, UserId};
 
 pub(crate) use self::deadline::Deadline;
 pub use self::deadline::Deadlines;
@@ -15,15 +15,15 @@ pub(crate) use self::metrics::Metrics;
 
 use crate::StorageError;
 use crate::cache::{CacheStore, Mark, UserEntry, UserView};
-use crate::data::{Counts, DataStore, FeedbackRow, Outcome, Submission};
+use crate::data::{ArrivedItem, Counts, DataStore, FeedbackRow, LogPosition, Outcome, Submission};
 
 mod deadline;
 mod metrics;
 
-/// How long a call may take.
+/// Length of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Length {
-    /// It answers somebody who waits.
+pub enum Length {
+    /// It answers a caller that waits.
     Read,
     /// It changes something.
     Write,
@@ -33,23 +33,25 @@ pub(crate) enum Length {
 
 /// One call of a store.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
+pub struct Call {
     /// `store.` and the name of the method.
     pub span: &'static str,
+    /// How long it may take.
     pub length: Length,
-    /// What it is about: how many rows, ids or entries go in.
+    /// Number of rows, ids or entries that go in.
     pub rows: usize,
 }
 
 impl Call {
     /// The name of the method.
+    #[must_use]
     pub fn name(&self) -> &'static str {
         self.span.trim_start_matches("store.")
     }
 }
 
-/// Something that is done around every call.
-pub(crate) trait Layer: Send + Sync + 'static {
+/// Work that is done around every call of a store.
+pub trait Layer: Send + Sync + 'static {
     /// Does `work`, and whatever the layer is for.
     fn around<'call, T: Send + 'call>(
         &'call self,
@@ -70,12 +72,14 @@ impl<Outer: Layer, Inner: Layer> Layer for (Outer, Inner) {
 }
 
 /// A store with a layer around it.
-pub(crate) struct Layered<Store: ?Sized, Around> {
+#[derive(Debug)]
+pub struct Layered<Store: ?Sized, Around> {
     store: Arc<Store>,
     around: Around,
 }
 
 impl<Store: ?Sized, Around> Layered<Store, Around> {
+    /// Puts `around` around every call of `store`.
     pub fn new(store: Arc<Store>, around: Around) -> Self {
         Self { store, around }
     }
@@ -102,8 +106,12 @@ impl<Around: Layer> DataStore for Layered<dyn DataStore, Around> {
         self.around.around(call, self.store.apply(submissions)).await
     }
 
-    async fn applied_until(&self, log: &str) -> Fallible<Option<u64>> {
-        self.around.around(read("store.applied_until", 1), self.store.applied_until(log)).await
+    async fn log_position(&self, log: &str) -> Fallible<Option<LogPosition>> {
+        self.around.around(read("store.log_position", 1), self.store.log_position(log)).await
+    }
+
+    async fn logs(&self) -> Fallible<Vec<LogPosition>> {
+        self.around.around(read("store.logs", 1), self.store.logs()).await
     }
 
     async fn user(&self, id: &UserId) -> Fallible<Option<User>> {
@@ -130,9 +138,13 @@ impl<Around: Layer> DataStore for Layered<dyn DataStore, Around> {
         self.around.around(read("store.list_items", limit), self.store.list_items(from, limit)).await
     }
 
-    async fn items_by_arrival(&self, from: u64, limit: usize) -> Fallible<Vec<(u64, Item)>> {
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Fallible<Vec<ArrivedItem>> {
         let call = read("store.items_by_arrival", limit);
         self.around.around(call, self.store.items_by_arrival(from, limit)).await
+    }
+
+    async fn item_states(&self, ids: &[ItemId]) -> Fallible<Vec<ItemState>> {
+        self.around.around(read("store.item_states", ids.len()), self.store.item_states(ids)).await
     }
 
     async fn search_items(&self, query: &str, limit: usize) -> Fallible<Vec<(Item, f64)>> {

@@ -13,5 +13,7 @@ mod layers;
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod tls;
 
-pub use error::StorageError;
+pub use error::{ErrorKind, StorageError};
 pub use layers::Deadlines;
+#[cfg(feature = "conformance")]
+pub use layers::{Call, Layer, Layered, Length};

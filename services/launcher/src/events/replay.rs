@@ -159,7 +159,12 @@ impl Replay {
         let submission = |(part, envelope): (usize, EventEnvelope)| Submission {
             event_id: envelope.event_id,
             event: envelope.event,
-            position: Some(LogPosition { log: self.log.clone(), sequence: position(kept.sequence, part) }),
+            position: Some(LogPosition {
+                log: self.log.clone(),
+                epoch: 1,
+                sequence: position(kept.sequence, part),
+                ..LogPosition::default()
+            }),
         };
         Ok(events.into_iter().enumerate().map(submission).collect())
     }

@@ -61,7 +61,12 @@ impl Entry {
         let submit = |(part, envelope): (usize, &EventEnvelope)| Submission {
             event_id: envelope.event_id.clone(),
             event: envelope.event.clone(),
-            position: Some(LogPosition { log: self.log.clone(), sequence: position(sequence, part) }),
+            position: Some(LogPosition {
+                log: self.log.clone(),
+                epoch: 1,
+                sequence: position(sequence, part),
+                ..LogPosition::default()
+            }),
         };
         self.events().iter().enumerate().map(submit).collect()
     }

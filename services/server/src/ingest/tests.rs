@@ -351,7 +351,12 @@ async fn what_nobody_waits_for_any_more_is_removed_unless_it_was_applied() {
         } else {
             let state = log.stream_state(&EVENTS.name).await.unwrap();
             let sequence = crate::published::position(appended.sequence, 0);
-            let position = Some(ulex_storage::data::LogPosition { log: state.log.into(), sequence });
+            let position = Some(ulex_storage::data::LogPosition {
+                log: state.log.into(),
+                epoch: 1,
+                sequence,
+                ..ulex_storage::data::LogPosition::default()
+            });
             let event = Command::PutUsers { users: vec![self::user("applied")] };
             let submission = ulex_storage::data::Submission { event_id: None, event, position };
             place.store.inner.apply(vec![submission]).await.unwrap();

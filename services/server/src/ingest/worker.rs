@@ -372,8 +372,8 @@ impl Worker {
     async fn was_applied(&self, group: &[Entry]) -> bool {
         let Some(last) = group.iter().max_by_key(|entry| entry.last_position()) else { return false };
         let (log, last) = (&last.log, last.last_position());
-        let until = self.parts.recommender.data().applied_until(log).await;
-        until.is_ok_and(|until| until.is_some_and(|until| until >= last))
+        let until = self.parts.recommender.data().log_position(log).await;
+        until.is_ok_and(|until| until.is_some_and(|until| until.sequence >= last))
     }
 
     /// Takes out what nobody waits for any more, unless it was applied before; `None` if all went back to the log.
@@ -381,8 +381,8 @@ impl Worker {
         let now = self.parts.bus.clock().wall();
         let is_late = |entry: &Entry| entry.is_expired(&self.server_clock.borrow(), now);
         let Some(first) = group.iter().find(|entry| is_late(entry)) else { return Some(group) };
-        let until = match self.parts.recommender.data().applied_until(&first.log).await {
-            Ok(until) => until.unwrap_or(0),
+        let until = match self.parts.recommender.data().log_position(&first.log).await {
+            Ok(until) => until.map_or(0, |until| until.sequence),
             Err(reason) => {
                 error!(%reason, "the data store cannot be read");
                 self.failed();

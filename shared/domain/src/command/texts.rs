@@ -4,6 +4,13 @@ use std::fmt;
 
 use crate::{Command, Feedback, FeedbackMode, Item, User};
 
+/// Longest id of a user or an item, longest type of feedback and longest category, in bytes: the three that make the key
+/// of a feedback row fit together into an index entry of every store.
+pub const MAX_ID_LENGTH: usize = 768;
+
+/// Longest comment, in bytes.
+pub const MAX_COMMENT_LENGTH: usize = 1 << 20;
+
 /// Field that a text stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TextField {
@@ -20,6 +27,15 @@ pub enum TextField {
 }
 
 impl TextField {
+    /// Longest text of the field, in bytes.
+    #[must_use]
+    pub const fn max_length(self) -> usize {
+        match self {
+            Self::UserId | Self::ItemId | Self::FeedbackType | Self::Category => MAX_ID_LENGTH,
+            Self::Comment => MAX_COMMENT_LENGTH,
+        }
+    }
+
     /// The field in words.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -109,7 +109,7 @@ impl PostgresCache {
             source: reason.into(),
         })?;
         let how = PostgresSettings::new(&url, &settings.prefix)?;
-        let opened = |error: PostgresError| error.while_trying_to("open the cache");
+        let opened = |error: PostgresError| error.while_opening("open the cache");
         let pool = Connector::new(&how).and_then(|connector| connector.pool(how.pool_size));
         let inner = Arc::new(Inner {
             pool: pool.map_err(opened)?,

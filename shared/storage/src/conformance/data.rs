@@ -8,7 +8,7 @@ use ulex_domain::{
     Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, Timestamp, User, UserId,
 };
 
-use crate::data::{DataStore, Outcome, Submission};
+use crate::data::{DataStore, LogPosition, Outcome, Submission};
 
 pub mod dump;
 mod entities;
@@ -84,6 +84,15 @@ fn row(feedback_type: &str, user: &str, item: &str, value: f64, timestamp: Times
 
 fn key(feedback_type: &str, user: &str, item: &str) -> FeedbackKey {
     row(feedback_type, user, item, 0.0, at(0)).key()
+}
+
+/// A position in the first epoch of a log.
+fn position(log: &str, sequence: u64) -> LogPosition {
+    LogPosition { log: log.into(), epoch: 1, sequence, ..LogPosition::default() }
+}
+
+async fn applied_until(store: &dyn DataStore, log: &str) -> Option<u64> {
+    store.log_position(log).await.expect("read a position").map(|at| at.sequence)
 }
 
 /// POST: adds up, creates what is unknown.

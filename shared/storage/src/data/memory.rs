@@ -11,14 +11,14 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 use ulex_domain::{
-    Change, Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, ItemPatch, Timestamp, User,
-    UserId, UserPatch,
+    Change, Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, Timestamp, User, UserId,
+    UserPatch,
 };
 use ulex_domain::{ItemState, Version};
 
 use super::search_text::{SearchText, query_words, words};
 use super::validate::validate;
-use super::{Counts, DataStore, FeedbackRow, LEDGER_NANOS, LogPosition, Outcome, Submission};
+use super::{ArrivedItem, Counts, DataStore, FeedbackRow, LEDGER_NANOS, LogPosition, Outcome, Submission};
 use crate::StorageError;
 
 const BACKEND: &str = "memory";
@@ -33,6 +33,8 @@ pub struct MemoryStore {
 struct Tables {
     users: BTreeMap<UserId, User>,
     items: BTreeMap<ItemId, Item>,
+    /// The versions of items that a log brought.
+    versions: BTreeMap<ItemId, Version>,
     feedback: BTreeMap<FeedbackKey, Feedback>,
     /// The keys of `feedback`, item first.
     by_item: BTreeSet<(ItemId, SmolStr, UserId)>,
@@ -40,10 +42,17 @@ struct Tables {
     types: BTreeSet<SmolStr>,
     ledger: HashSet<EventId>,
     /// How far each log has been applied.
-    positions: BTreeMap<SmolStr, u64>,
+    positions: BTreeMap<SmolStr, LogPosition>,
     /// The ledger's ids, oldest first.
     ledger_order: VecDeque<(Timestamp, EventId)>,
     search: SearchText,
+}
+
+/// The entities that feedback creates where they do not exist.
+#[derive(Clone, Copy, Debug)]
+struct Inserts {
+    users: bool,
+    items: bool,
 }
 
 impl MemoryStore {
@@ -56,19 +65,19 @@ impl MemoryStore {
 
 impl Tables {
     fn submit(&mut self, submission: Submission, now: Timestamp) -> Outcome {
-        if let Some(LogPosition { log, sequence }) = submission.position {
-            let known = self.positions.entry(log).or_default();
-            if sequence <= *known {
+        let version = submission.version();
+        if let Some(position) = submission.position {
+            if !position.is_ahead_of(self.positions.get(&position.log)) {
                 return Outcome { duplicate: true, ..Outcome::default() };
             }
-            *known = sequence;
+            self.positions.insert(position.log.clone(), position);
         }
         if let Some(id) = submission.event_id
             && !self.enter(id, now)
         {
             return Outcome { duplicate: true, ..Outcome::default() };
         }
-        let (changes, rows_deleted) = self.apply(submission.event);
+        let (changes, rows_deleted) = self.apply(submission.event, version);
         Outcome { duplicate: false, rows_deleted, changes }
     }
 
@@ -86,22 +95,21 @@ impl Tables {
         true
     }
 
-    fn apply(&mut self, event: Command) -> (Vec<Change>, u64) {
+    fn apply(&mut self, event: Command, version: Version) -> (Vec<Change>, u64) {
         let changes = match event {
             Command::PutUsers { users } => self.put_users(users),
             Command::PatchUser { user_id, patch } => self.patch_user(user_id, &patch),
             Command::DeleteUser { user_id } => self.delete_user(user_id),
-            Command::PutItems { items } => self.put_items(items),
-            Command::PatchItem { item_id, patch } => self.patch_item(&item_id, &patch),
-            Command::SetCategory { item_id, category, present } => {
-                self.items.get_mut(&item_id).map_or_else(Vec::new, |item| {
-                    super::set_category(item, &category, present);
-                    vec![Change::Items { items: vec![ItemState::from(&*item)] }]
-                })
+            Command::PutItems { items } => self.put_items(items, version),
+            Command::PatchItem { item_id, patch } => {
+                self.change_item(&item_id, version, |item| patch.apply(item))
             }
-            Command::DeleteItem { item_id } => self.delete_item(item_id),
+            Command::SetCategory { item_id, category, present } => {
+                self.change_item(&item_id, version, |item| super::set_category(item, &category, present))
+            }
+            Command::DeleteItem { item_id } => self.delete_item(item_id, version),
             Command::PutFeedback { rows, mode, insert_users, insert_items } => {
-                self.put_feedback(rows, mode, insert_users, insert_items)
+                self.put_feedback(rows, mode, Inserts { users: insert_users, items: insert_items }, version)
             }
             Command::DeleteFeedback { user_id, item_id, feedback_type } => {
                 return self.delete_feedback(user_id, item_id, feedback_type);
@@ -138,52 +146,71 @@ impl Tables {
         vec![Change::UserDeleted { user_id }]
     }
 
-    fn put_items(&mut self, items: Vec<Item>) -> Vec<Change> {
+    fn put_items(&mut self, items: Vec<Item>, version: Version) -> Vec<Change> {
         let mut seen = BTreeSet::new();
         let mut states = Vec::new();
         for item in items {
             if seen.insert(item.item_id.clone()) {
-                states.push(ItemState::from(&item));
-                self.items.insert(item.item_id.clone(), item);
+                states.push(ItemState::of(&item, version));
+                self.put_item(item, version);
             }
         }
         if states.is_empty() { Vec::new() } else { vec![Change::Items { items: states }] }
     }
 
-    fn patch_item(&mut self, item_id: &ItemId, patch: &ItemPatch) -> Vec<Change> {
-        let Some(item) = self.items.get_mut(item_id) else { return Vec::new() };
-        patch.apply(item);
-        vec![Change::Items { items: vec![ItemState::from(&*item)] }]
+    /// Writes an item; its version never goes back.
+    fn put_item(&mut self, item: Item, version: Version) {
+        let known = self.versions.entry(item.item_id.clone()).or_default();
+        *known = version.max(*known);
+        self.items.insert(item.item_id.clone(), item);
     }
 
-    fn delete_item(&mut self, item_id: ItemId) -> Vec<Change> {
+    fn change_item(
+        &mut self,
+        item_id: &ItemId,
+        version: Version,
+        change: impl FnOnce(&mut Item),
+    ) -> Vec<Change> {
+        let Some(mut item) = self.items.remove(item_id) else { return Vec::new() };
+        change(&mut item);
+        let state = ItemState::of(&item, version);
+        self.put_item(item, version);
+        vec![Change::Items { items: vec![state] }]
+    }
+
+    fn version_of(&self, item_id: &ItemId) -> Version {
+        self.versions.get(item_id).copied().unwrap_or_default()
+    }
+
+    fn delete_item(&mut self, item_id: ItemId, version: Version) -> Vec<Change> {
         if self.items.remove(&item_id).is_none() {
             return Vec::new();
         }
+        self.versions.remove(&item_id);
         for key in self.item_rows(&item_id).map(Feedback::key).collect::<Vec<_>>() {
             self.remove_row(&key);
         }
-        vec![Change::ItemDeleted { version: Version::ZERO, item_id }]
+        vec![Change::ItemDeleted { item_id, version }]
     }
 
     fn put_feedback(
         &mut self,
         rows: Vec<Feedback>,
         mode: FeedbackMode,
-        insert_users: bool,
-        insert_items: bool,
+        insert: Inserts,
+        version: Version,
     ) -> Vec<Change> {
         let (mut user_ids, mut items, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         for row in rows {
-            if insert_users && !self.users.contains_key(&row.user_id) {
+            if insert.users && !self.users.contains_key(&row.user_id) {
                 self.users.insert(row.user_id.clone(), super::bare_user(row.user_id.clone()));
                 user_ids.push(row.user_id.clone());
             }
-            if insert_items && !self.items.contains_key(&row.item_id) {
+            if insert.items && !self.items.contains_key(&row.item_id) {
                 let item = Item::bare(row.item_id.clone());
-                items.push(ItemState::from(&item));
-                self.items.insert(row.item_id.clone(), item);
+                items.push(ItemState::of(&item, version));
+                self.put_item(item, version);
             }
             let known = self.users.contains_key(&row.user_id) && self.items.contains_key(&row.item_id);
             if known && seen.insert(row.key()) {
@@ -289,8 +316,12 @@ impl DataStore for MemoryStore {
         Ok(submissions.into_iter().map(|submission| tables.submit(submission, now)).collect())
     }
 
-    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError> {
-        Ok(self.tables.lock().positions.get(log).copied())
+    async fn log_position(&self, log: &str) -> Result<Option<LogPosition>, StorageError> {
+        Ok(self.tables.lock().positions.get(log).cloned())
+    }
+
+    async fn logs(&self) -> Result<Vec<LogPosition>, StorageError> {
+        Ok(self.tables.lock().positions.values().cloned().collect())
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError> {
@@ -324,10 +355,21 @@ impl DataStore for MemoryStore {
     }
 
     /// By id: nothing that is gone with the process is ever read from its start.
-    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError> {
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<ArrivedItem>, StorageError> {
         let tables = self.tables.lock();
         let numbered = (0_u64..).zip(tables.items.values()).skip(usize::try_from(from).unwrap_or(usize::MAX));
-        Ok(numbered.take(limit).map(|(number, item)| (number, item.clone())).collect())
+        let listed = numbered.take(limit).map(|(number, item)| {
+            let version = tables.version_of(&item.item_id);
+            ArrivedItem { number, item: item.clone(), version }
+        });
+        Ok(listed.collect())
+    }
+
+    async fn item_states(&self, ids: &[ItemId]) -> Result<Vec<ItemState>, StorageError> {
+        let tables = self.tables.lock();
+        let ids: BTreeSet<_> = ids.iter().collect();
+        let items = ids.into_iter().filter_map(|id| tables.items.get(id));
+        Ok(items.map(|item| ItemState::of(item, tables.version_of(&item.item_id))).collect())
     }
 
     async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError> {

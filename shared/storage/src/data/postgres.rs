@@ -7,14 +7,14 @@
 //! calls fail with `Unavailable`; the store works again when the server does.
 //!
 //! Texts may hold everything but NUL, which PostgreSQL cannot keep: a call with a NUL in an id, a type or a comment is
-//! refused. The key of a feedback row has about 2,600 bytes at most, after compression.
+//! refused.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
-use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, ItemState, Timestamp, User, UserId};
 
 pub use self::settings::PostgresSettings;
 
@@ -25,7 +25,7 @@ use self::read::Readers;
 use self::writer::{Job, Writer};
 use super::search_text::SearchText;
 use super::validate::{refuse_nul, validate};
-use super::{Counts, DataStore, FeedbackRow, Outcome, Submission};
+use super::{ArrivedItem, Counts, DataStore, FeedbackRow, LogPosition, Outcome, Submission};
 use crate::StorageError;
 
 mod aside;
@@ -65,7 +65,7 @@ impl PostgresStore {
     /// `Unavailable` if the server does not answer within the time to connect; `Rejected` if it does not let us in or the
     /// tables are of a later version or of another program.
     pub async fn open(settings: &PostgresSettings) -> Result<Self, StorageError> {
-        Self::connect(settings).await.map_err(|error| error.while_trying_to("open the store"))
+        Self::connect(settings).await.map_err(|error| error.while_opening("open the store"))
     }
 
     async fn connect(settings: &PostgresSettings) -> Result<Self, PostgresError> {
@@ -84,7 +84,8 @@ impl PostgresStore {
     async fn submit(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, PostgresError> {
         let (reply, answer) = oneshot::channel();
         match self.jobs.send_timeout(Job { submissions, reply }, QUEUE_DEADLINE).await {
-            Ok(()) => answer.await.unwrap_or(Err(PostgresError::Closed)),
+            // The task has died in the middle of it.
+            Ok(()) => answer.await.unwrap_or(Err(PostgresError::Unknown)),
             Err(mpsc::error::SendTimeoutError::Timeout(_job)) => Err(PostgresError::Overloaded),
             Err(mpsc::error::SendTimeoutError::Closed(_job)) => Err(PostgresError::Closed),
         }
@@ -130,9 +131,16 @@ impl DataStore for PostgresStore {
         self.submit(submissions).await.map_err(|error| error.while_trying_to("apply events"))
     }
 
-    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError> {
-        let read = self.readers.applied_until(log).await;
-        read.map_err(|error| error.while_trying_to("read how far a log was applied"))
+    async fn log_position(&self, log: &str) -> Result<Option<LogPosition>, StorageError> {
+        if !can_exist(log) {
+            return Ok(None);
+        }
+        let read = self.readers.log_position(log).await;
+        read.map_err(|error| error.while_trying_to("read the position of a log"))
+    }
+
+    async fn logs(&self) -> Result<Vec<LogPosition>, StorageError> {
+        self.readers.logs().await.map_err(|error| error.while_trying_to("list the logs"))
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError> {
@@ -167,9 +175,14 @@ impl DataStore for PostgresStore {
         read.map_err(|error| error.while_trying_to("list items"))
     }
 
-    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError> {
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<ArrivedItem>, StorageError> {
         let read = self.readers.items_by_arrival(from, limit).await;
         read.map_err(|error| error.while_trying_to("list items"))
+    }
+
+    async fn item_states(&self, ids: &[ItemId]) -> Result<Vec<ItemState>, StorageError> {
+        let read = self.readers.item_states(&texts(ids, ItemId::as_str)).await;
+        read.map_err(|error| error.while_trying_to("read the states of items"))
     }
 
     async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError> {

@@ -15,7 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use smol_str::SmolStr;
 use tokio::sync::{mpsc, oneshot};
-use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, ItemState, Timestamp, User, UserId};
 
 use self::checkpoint::Checkpoints;
 use self::error::{BACKEND, SqliteError};
@@ -25,7 +25,7 @@ use self::scan::{Batch, Scan};
 use self::writer::Job;
 use super::search_text::SearchText;
 use super::validate::validate;
-use super::{Counts, DataStore, FeedbackRow, Outcome, Submission};
+use super::{ArrivedItem, Counts, DataStore, FeedbackRow, LogPosition, Outcome, Submission};
 use crate::StorageError;
 use crate::address::Address;
 
@@ -116,7 +116,7 @@ impl SqliteStore {
     /// `Unavailable` if it cannot be created or written to.
     pub async fn open(settings: SqliteSettings) -> Result<Self, StorageError> {
         let opened = tokio::task::spawn_blocking(move || Self::open_blocking(&settings)).await;
-        opened.unwrap_or(Err(SqliteError::Closed)).map_err(|error| error.while_trying_to("open the file"))
+        opened.unwrap_or(Err(SqliteError::Closed)).map_err(|error| error.while_opening("open the file"))
     }
 
     fn open_blocking(settings: &SqliteSettings) -> Result<Self, SqliteError> {
@@ -218,15 +218,20 @@ impl DataStore for SqliteStore {
         }
         let (job, answer) = writer::apply_job(submissions);
         let applied = match self.send(job).await {
-            Ok(()) => answer.await.map_or(Err(SqliteError::Closed), |(result, _call)| result),
+            Ok(()) => answer.await.map_or(Err(SqliteError::Unknown), |(result, _call)| result),
             Err(error) => Err(error),
         };
         applied.map_err(|error| error.while_trying_to("apply events"))
     }
 
-    async fn applied_until(&self, log: &str) -> Result<Option<u64>, StorageError> {
-        let read = self.readers.now(|reader| reader.applied_until(log)).await;
-        read.map_err(|error| error.while_trying_to("read how far a log was applied"))
+    async fn log_position(&self, log: &str) -> Result<Option<LogPosition>, StorageError> {
+        let read = self.readers.now(|reader| reader.log_position(log)).await;
+        read.map_err(|error| error.while_trying_to("read the position of a log"))
+    }
+
+    async fn logs(&self) -> Result<Vec<LogPosition>, StorageError> {
+        let read = self.readers.now(reader::Reader::logs).await;
+        read.map_err(|error| error.while_trying_to("list the logs"))
     }
 
     async fn user(&self, id: &UserId) -> Result<Option<User>, StorageError> {
@@ -271,9 +276,19 @@ impl DataStore for SqliteStore {
         read.map_err(|error| error.while_trying_to("list items"))
     }
 
-    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>, StorageError> {
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<ArrivedItem>, StorageError> {
         let read = self.readers.long(move |reader| reader.items_by_arrival(from, limit)).await;
         read.map_err(|error| error.while_trying_to("list items"))
+    }
+
+    async fn item_states(&self, ids: &[ItemId]) -> Result<Vec<ItemState>, StorageError> {
+        let ids = distinct(ids);
+        let read = if ids.len() <= FEW_IDS {
+            self.readers.now(|reader| reader.item_states(&ids)).await
+        } else {
+            self.readers.long(move |reader| reader.item_states(&ids)).await
+        };
+        read.map_err(|error| error.while_trying_to("read the states of items"))
     }
 
     async fn search_items(&self, query: &str, limit: usize) -> Result<Vec<(Item, f64)>, StorageError> {

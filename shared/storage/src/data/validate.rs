@@ -1,6 +1,6 @@
 //! What every backend refuses before it touches anything.
 
-use ulex_domain::Command;
+use ulex_domain::{Command, CommandText};
 #[cfg(feature = "postgres")]
 use ulex_domain::TextField;
 
@@ -10,12 +10,22 @@ use crate::StorageError;
 /// Above this a sequence is no number that every backend can keep.
 const LAST_SEQUENCE: u64 = i64::MAX.unsigned_abs();
 
-/// Refuses submissions that no backend could keep: a value that is not a finite number, a sequence that is too large.
+/// Refuses submissions that no backend could keep: a value that is not a finite number, a sequence that is too
+/// large, a text that is too long.
 pub(super) fn validate(backend: &'static str, submissions: &[Submission]) -> Result<(), StorageError> {
-    let too_large = submissions.iter().filter_map(|submission| submission.position.as_ref());
-    if let Some(position) = too_large.into_iter().find(|position| position.sequence > LAST_SEQUENCE) {
+    let mut positions = submissions.iter().filter_map(|submission| submission.position.as_ref());
+    if let Some(position) = positions.find(|position| position.sequence.max(position.epoch) > LAST_SEQUENCE) {
+        let reason = format!(
+            "position {} of epoch {} of log {} is above {LAST_SEQUENCE}",
+            position.sequence, position.epoch, position.log
+        );
+        return Err(StorageError::Rejected { backend, action: "apply events", source: reason.into() });
+    }
+    let is_too_long = |text: &CommandText<'_>| text.text.len() > text.field.max_length();
+    let mut texts = submissions.iter().filter_map(|submission| submission.event.find_text(is_too_long));
+    if let Some(text) = texts.next() {
         let reason =
-            format!("position {} of log {} is above {LAST_SEQUENCE}", position.sequence, position.log);
+            format!("{text} has {} bytes; up to {} can be kept", text.text.len(), text.field.max_length());
         return Err(StorageError::Rejected { backend, action: "apply events", source: reason.into() });
     }
     let unfit = submissions.iter().find_map(|submission| {

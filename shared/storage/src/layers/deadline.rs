@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Call, Layer, Length};
 use crate::StorageError;
 
-/// How long calls of a store may take; then they are `Unavailable`. Calls that go through everything there is have no
+/// Times within which a store answers. A read that takes longer is `Unavailable`; the outcome of a write that takes
+/// longer is `Unknown`, because the writer goes on with it. Calls that go through everything there is have no
 /// deadline: their backends watch whether they get on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
@@ -42,7 +43,12 @@ impl Layer for Deadline {
         let done = tokio::time::timeout(deadline, work).await;
         done.unwrap_or_else(|_elapsed| {
             let source = format!("no answer to {} within {deadline:?}", call.name()).into();
-            Err(StorageError::Unavailable { backend: self.backend, action: "answer in time", source })
+            let (backend, action) = (self.backend, "answer in time");
+            Err(match call.length {
+                // The writer goes on with what it was given.
+                Length::Write => StorageError::Unknown { backend, action, source },
+                Length::Read | Length::Open => StorageError::Unavailable { backend, action, source },
+            })
         })
     }
 }
@@ -50,6 +56,7 @@ impl Layer for Deadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ErrorKind;
 
     fn deadline(milliseconds: u64) -> Deadline {
         let deadline = Duration::from_millis(milliseconds);
@@ -61,12 +68,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_takes_too_long_is_unavailable() {
-        for length in [Length::Read, Length::Write] {
+    async fn a_read_that_takes_too_long_is_unavailable_and_the_outcome_of_a_write_is_unknown() {
+        for (length, kind) in [(Length::Read, ErrorKind::Unavailable), (Length::Write, ErrorKind::Unknown)] {
             let layer = deadline(5);
             let never = std::future::pending::<Result<(), StorageError>>();
             let error = layer.around(call(length), never).await.unwrap_err();
-            assert!(error.is_transient());
+            assert_eq!(error.kind(), kind);
             assert!(std::error::Error::source(&error).unwrap().to_string().contains("user within 5ms"));
         }
     }

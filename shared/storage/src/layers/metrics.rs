@@ -17,6 +17,7 @@ fn kind(error: &StorageError) -> &'static str {
     match error {
         StorageError::Unavailable { .. } => "unavailable",
         StorageError::Rejected { .. } => "rejected",
+        StorageError::Unknown { .. } => "unknown",
         StorageError::UnknownScheme { .. } => "unknown_scheme",
     }
 }

@@ -105,12 +105,17 @@ fn event() -> impl Strategy<Value = Command> {
 }
 
 fn submission() -> impl Strategy<Value = Submission> {
-    (prop::option::of(0_u8..30), event(), prop::option::of((0_u8..2, 1_u64..20))).prop_map(
+    (prop::option::of(0_u8..30), event(), prop::option::of((0_u8..2, 1_u64..3, 1_u64..20))).prop_map(
         |(id, event, position)| Submission {
             event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
             event,
-            position: position
-                .map(|(log, sequence)| LogPosition { log: SmolStr::new(format!("log {log}")), sequence }),
+            position: position.map(|(log, epoch, sequence)| LogPosition {
+                log: SmolStr::new(format!("log {log}")),
+                epoch,
+                sequence,
+                appended_at_nanos: i64::try_from(sequence).unwrap() * 7,
+                crc: u32::MAX,
+            }),
         },
     )
 }
@@ -145,7 +150,8 @@ async fn compare(store: &dyn DataStore, calls: Vec<Vec<Submission>>, page: NonZe
         assert_eq!(rows, memory.item_feedback(&item.item_id, None, None).await.unwrap());
     }
     for log in ["log 0", "log 1"] {
-        assert_eq!(store.applied_until(log).await.unwrap(), memory.applied_until(log).await.unwrap());
+        assert_eq!(store.log_position(log).await.unwrap(), memory.log_position(log).await.unwrap());
+        assert_eq!(store.logs().await.unwrap(), memory.logs().await.unwrap());
     }
     assert_eq!(store.counts().await.unwrap(), memory.counts().await.unwrap());
 }

@@ -7,14 +7,16 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::Notify;
-use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, ItemState, Timestamp, User, UserId};
 use ulex_nats::transport::{
     Appended, Backlog, BucketSpec, ConsumerSpec, Message, RawBucket, RawDelivery, RawObjects, RawPuller,
     RawReader, RawSubscription, ReadFrom, StreamSpec, StreamState, Transport,
 };
 use ulex_nats::{BusError, InProcess};
 use ulex_storage::StorageError;
-use ulex_storage::data::{Counts, DataStore, FeedbackRow, MemoryStore, Outcome, Submission};
+use ulex_storage::data::{
+    ArrivedItem, Counts, DataStore, FeedbackRow, LogPosition, MemoryStore, Outcome, Submission,
+};
 
 /// Where something may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,8 +270,12 @@ impl DataStore for FaultyStore {
         Ok(outcomes)
     }
 
-    async fn applied_until(&self, log: &str) -> Fallible<Option<u64>> {
-        self.inner.applied_until(log).await
+    async fn log_position(&self, log: &str) -> Fallible<Option<LogPosition>> {
+        self.inner.log_position(log).await
+    }
+
+    async fn logs(&self) -> Fallible<Vec<LogPosition>> {
+        self.inner.logs().await
     }
 
     async fn user(&self, id: &UserId) -> Fallible<Option<User>> {
@@ -296,8 +302,12 @@ impl DataStore for FaultyStore {
         self.inner.list_items(from, limit).await
     }
 
-    async fn items_by_arrival(&self, from: u64, limit: usize) -> Fallible<Vec<(u64, Item)>> {
+    async fn items_by_arrival(&self, from: u64, limit: usize) -> Fallible<Vec<ArrivedItem>> {
         self.inner.items_by_arrival(from, limit).await
+    }
+
+    async fn item_states(&self, ids: &[ItemId]) -> Fallible<Vec<ItemState>> {
+        self.inner.item_states(ids).await
     }
 
     async fn search_items(&self, query: &str, limit: usize) -> Fallible<Vec<(Item, f64)>> {

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use ulex_domain::{Command, EventId, Feedback, UserId};
+use ulex_domain::{Command, EventId, Feedback, MAX_ID_LENGTH, UserId};
 
-use super::{apply, at, feedback_of, item, named, overwrite, post, row, user};
-use crate::data::{Counts, DataStore, LogPosition, Submission};
+
+use super::{applied_until, apply, at, feedback_of, item, named, overwrite, position, post, row, user};
+use crate::ErrorKind;
+use crate::data::{Counts, DataStore, Submission};
 
 pub(super) async fn check(store: &Arc<dyn DataStore>) {
     store.purge().await.expect("purge");
@@ -14,6 +16,7 @@ pub(super) async fn check(store: &Arc<dyn DataStore>) {
     an_event_without_effect_is_in_the_ledger_too(store.as_ref()).await;
     a_log_is_applied_once(store.as_ref()).await;
     a_value_that_is_no_number_is_refused_as_a_whole(store.as_ref()).await;
+    ids_are_kept_up_to_one_length_and_refused_above_it(store.as_ref()).await;
     nothing_to_do_is_no_error(store.as_ref()).await;
     concurrent_additions_add_up(store).await;
     concurrent_calls_take_effect_in_order(store).await;
@@ -46,12 +49,12 @@ async fn an_event_without_effect_is_in_the_ledger_too(store: &dyn DataStore) {
 
 /// An event with the value 1 at a place of a log.
 fn logged(log: &str, sequence: u64) -> Submission {
-    let position = Some(LogPosition { log: log.into(), sequence });
+    let position = Some(position(log, sequence));
     Submission { position, ..post(vec![row("log", "u", "i", 1.0, at(1))]).into() }
 }
 
 async fn a_log_is_applied_once(store: &dyn DataStore) {
-    assert_eq!(store.applied_until("one").await.expect("read"), None);
+    assert_eq!(applied_until(store, "one").await, None);
     let apply = async |places: &[(&str, u64)]| {
         let call = places.iter().map(|(log, sequence)| logged(log, *sequence)).collect();
         let outcomes = store.apply(call).await.expect("apply");
@@ -59,25 +62,25 @@ async fn a_log_is_applied_once(store: &dyn DataStore) {
     };
     let value = async || feedback_of(store, "log", "u", "i").await.expect("it exists").value;
     assert_eq!(apply(&[("one", 1), ("one", 2), ("one", 5)]).await, [false; 3]);
-    assert_eq!(store.applied_until("one").await.expect("read"), Some(5));
+    assert_eq!(applied_until(store, "one").await, Some(5));
     // Delivered again, and overlapping with what is new.
     assert_eq!(apply(&[("one", 1), ("one", 5)]).await, [true; 2]);
     assert_eq!(apply(&[("one", 5), ("one", 6), ("one", 6)]).await, [true, false, true]);
     assert_eq!(value().await, 4.0);
     assert_eq!(apply(&[("two", 1), ("one", 7), ("two", 2)]).await, [false; 3]);
-    assert_eq!(store.applied_until("two").await.expect("read"), Some(2));
+    assert_eq!(applied_until(store, "two").await, Some(2));
     assert_eq!(value().await, 7.0);
     // An id that is known moves the log on; a call that is refused does not.
     let known = Submission { event_id: EventId::new("e-log").ok(), ..logged("one", 8) };
     store.apply(vec![known.clone()]).await.expect("apply");
-    let again = Submission { position: Some(LogPosition { log: "one".into(), sequence: 9 }), ..known };
+    let again = Submission { position: Some(position("one", 9)), ..known };
     assert!(store.apply(vec![again]).await.expect("apply")[0].duplicate);
     let bad = Submission {
-        position: Some(LogPosition { log: "one".into(), sequence: 10 }),
+        position: Some(position("one", 10)),
         ..post(vec![row("log", "u", "i", f64::NAN, at(1))]).into()
     };
     store.apply(vec![bad]).await.expect_err("it must be refused");
-    assert_eq!(store.applied_until("one").await.expect("read"), Some(9));
+    assert_eq!(applied_until(store, "one").await, Some(9));
 }
 
 async fn a_value_that_is_no_number_is_refused_as_a_whole(store: &dyn DataStore) {
@@ -96,6 +99,30 @@ async fn a_value_that_is_no_number_is_refused_as_a_whole(store: &dyn DataStore) 
     assert_eq!(store.counts().await.expect("count"), before, "nothing of the call was applied");
     let good = store.apply(vec![named("e-good", post(vec![row("r", "good", "good", 1.0, at(1))]))]).await;
     assert!(!good.expect("apply")[0].duplicate, "the ledger of a refused call is undone");
+}
+
+async fn ids_are_kept_up_to_one_length_and_refused_above_it(store: &dyn DataStore) {
+    // Not to be compressed, so that the key of the row is as long as a key can be.
+    let mut state = 1_u32;
+    let mut letters = |count: usize| -> String {
+        let mut letter = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b' ' + u8::try_from((state >> 16) % 95).expect("it is below 95"))
+        };
+        (0..count).map(|_place| letter()).collect()
+    };
+    let longest = [letters(MAX_ID_LENGTH), letters(MAX_ID_LENGTH), letters(MAX_ID_LENGTH)];
+    let [name, user, item] = &longest;
+    let kept = row(name, user, item, 1.0, at(1));
+    apply(store, post(vec![kept.clone()])).await;
+    assert_eq!(feedback_of(store, name, user, item).await, Some(kept));
+    for place in 0..3 {
+        let mut texts = longest.clone();
+        texts[place].push('!');
+        let [name, user, item] = &texts;
+        let refused = store.apply(vec![post(vec![row(name, user, item, 1.0, at(1))]).into()]).await;
+        assert_eq!(refused.expect_err("it must be refused").kind(), ErrorKind::Rejected);
+    }
 }
 
 async fn nothing_to_do_is_no_error(store: &dyn DataStore) {
@@ -154,7 +181,7 @@ async fn a_purge_removes_everything(store: &dyn DataStore) {
     store.set_search_columns(&["item.ItemId".to_owned()]).await.expect("define");
     store.purge().await.expect("purge");
     assert_eq!(store.counts().await.expect("count"), Counts::default());
-    assert_eq!(store.applied_until("one").await.expect("read"), None, "positions are forgotten");
+    assert_eq!(applied_until(store, "one").await, None, "positions are forgotten");
     assert!(store.search_items("searchable", 5).await.expect("search").is_empty());
     let again = store.apply(vec![named("e-1", post(vec![row("r", "u", "i", 1.0, at(1))]))]).await;
     assert!(!again.expect("apply")[0].duplicate, "the ledger is empty");
@@ -169,10 +196,7 @@ pub(super) async fn fill(store: &dyn DataStore) {
     let call = vec![
         named("e-reopened", post(vec![row("r", "u", "i", 1.0, at(1)), row("s", "u", "j", 2.0, at(2))])),
         named("e-item", Command::PutItems { items: vec![item("described")] }),
-        Submission {
-            position: Some(LogPosition { log: "reopened".into(), sequence: 7 }),
-            ..post(Vec::new()).into()
-        },
+        Submission { position: Some(position("reopened", 7)), ..post(Vec::new()).into() },
     ];
     store.apply(call).await.expect("apply");
 }
@@ -181,7 +205,7 @@ pub(super) async fn check_filled(store: &dyn DataStore) {
     assert_eq!(store.counts().await.expect("count"), Counts { users: 1, items: 3, feedback: 2 });
     let again = named("e-reopened", post(vec![row("r", "u", "i", 1.0, at(1))]));
     assert!(store.apply(vec![again]).await.expect("apply")[0].duplicate, "the ledger is kept");
-    assert_eq!(store.applied_until("reopened").await.expect("read"), Some(7), "positions are kept");
+    assert_eq!(applied_until(store, "reopened").await, Some(7), "positions are kept");
     apply(store, post(vec![row("r", "u", "i", 1.0, at(5)), row("r", "new", "i", 1.0, at(5))])).await;
     let summed = Feedback { updated: at(5), ..row("r", "u", "i", 2.0, at(1)) };
     assert_eq!(feedback_of(store, "r", "u", "i").await, Some(summed));

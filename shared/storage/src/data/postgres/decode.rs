@@ -3,9 +3,10 @@
 use serde_json::Value;
 use smol_str::SmolStr;
 use tokio_postgres::Row;
-use ulex_domain::{Feedback, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Feedback, Item, ItemId, Timestamp, User, UserId, Version};
 
 use super::error::PostgresError;
+use crate::data::LogPosition;
 
 type Fallible<T> = Result<T, PostgresError>;
 
@@ -30,6 +31,24 @@ pub(super) fn item(row: &Row) -> Fallible<Item> {
         timestamp: Timestamp::from_nanos(row.try_get(3)?),
         labels: json(row, 4)?,
         comment: text(row, 5)?,
+    })
+}
+
+/// The columns `epoch, position` of an item, from `first` on.
+pub(super) fn version(row: &Row, first: usize) -> Fallible<Version> {
+    let part = |column| Ok::<_, PostgresError>(row.try_get::<_, i64>(column)?.unsigned_abs());
+    Ok(Version::new(part(first)?, part(first + 1)?))
+}
+
+/// `log, epoch, sequence, appended_at, crc`.
+pub(super) fn position(row: &Row) -> Fallible<LogPosition> {
+    let crc = u32::try_from(row.try_get::<_, i64>(4)?);
+    Ok(LogPosition {
+        log: SmolStr::new(row.try_get::<_, &str>(0)?),
+        epoch: row.try_get::<_, i64>(1)?.unsigned_abs(),
+        sequence: row.try_get::<_, i64>(2)?.unsigned_abs(),
+        appended_at_nanos: row.try_get(3)?,
+        crc: crc.map_err(|_large| PostgresError::Protocol("a checksum of more than 32 bits"))?,
     })
 }
 

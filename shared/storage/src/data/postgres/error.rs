@@ -1,9 +1,10 @@
-//! Which failures of PostgreSQL may pass by themselves.
+//! Failures of PostgreSQL: the fault of the call, of the environment, or of unknown outcome.
 
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::StorageError;
+use crate::error::kind_of_sqlstate;
+use crate::{ErrorKind, StorageError};
 
 /// The name of this backend in errors.
 pub(super) const BACKEND: &str = "postgres";
@@ -66,14 +67,36 @@ fn described(error: &tokio_postgres::Error) -> String {
 impl PostgresError {
     /// Says what was attempted.
     pub fn while_trying_to(self, action: &'static str) -> StorageError {
-        if self.is_transient() {
-            StorageError::Unavailable { backend: BACKEND, action, source: self.into() }
-        } else {
-            StorageError::Rejected { backend: BACKEND, action, source: self.into() }
+        StorageError::of_kind(self.kind(), BACKEND, action, self.into())
+    }
+
+    /// Says what was attempted with settings that nothing has worked with yet: what stays until the settings or the
+    /// server are changed is refused, so that a program that starts says so instead of waiting.
+    pub fn while_opening(self, action: &'static str) -> StorageError {
+        let kind = if self.may_pass() { ErrorKind::Unavailable } else { ErrorKind::Rejected };
+        StorageError::of_kind(kind, BACKEND, action, self.into())
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Driver(error) => {
+                error.code().map_or(ErrorKind::Unavailable, |code| kind_of_sqlstate(code.code()))
+            }
+            Self::Address(_) => ErrorKind::Rejected,
+            Self::Unknown => ErrorKind::Unknown,
+            Self::Newer { .. }
+            | Self::Foreign { .. }
+            | Self::Protocol(_)
+            | Self::Deadline(_)
+            | Self::Busy(_)
+            | Self::Group(_)
+            | Self::ReadOnly
+            | Self::Closed
+            | Self::Overloaded => ErrorKind::Unavailable,
         }
     }
 
-    fn is_transient(&self) -> bool {
+    fn may_pass(&self) -> bool {
         match self {
             Self::Driver(error) => error.code().map_or_else(|| !is_our_fault(error), passes),
             Self::Address(_) | Self::Newer { .. } | Self::Foreign { .. } | Self::Protocol(_) => false,
@@ -127,8 +150,8 @@ fn is_our_fault(error: &tokio_postgres::Error) -> bool {
     ours.iter().any(|start| message.starts_with(start))
 }
 
-/// Server restarts, failover, full disks and resource limits pass without anybody changing the call. Codes of
-/// class 28 and 3D (wrong password, no such database) do not.
+/// Server restarts, failover, full disks and resource limits pass without a change of the settings. Codes of class 28
+/// and 3D (wrong password, no such database) do not, at the start; a store that is open waits for these, too.
 fn passes(code: &SqlState) -> bool {
     let code = code.code();
     ["08", "40", "53", "57", "58"].iter().any(|class| code.starts_with(class))

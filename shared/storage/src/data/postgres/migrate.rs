@@ -10,7 +10,7 @@ use super::error::PostgresError;
 /// `Ulex` in ASCII: what the locks of this program have in common.
 pub(crate) const LOCK: i32 = 0x556c_6578;
 /// Migration `n` leads from schema version `n` to `n + 1`. Never change one that was released: add one.
-const MIGRATIONS: [&str; 1] = [include_str!("../postgres.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("../postgres.sql"), include_str!("../postgres_2.sql")];
 const TABLES: [&str; 6] = ["users", "items", "types", "feedback", "ledger", "positions"];
 
 /// The SQL with the tables of `prefix`.

@@ -5,14 +5,14 @@ use deadpool_postgres::{Object, Pool};
 use smol_str::SmolStr;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use ulex_domain::{Feedback, FeedbackKey, Item, Timestamp, User};
+use ulex_domain::{Feedback, FeedbackKey, Item, ItemState, Timestamp, User};
 
 use super::connections::from_pool;
 use super::decode;
 use super::error::PostgresError;
 use super::migrate::with_prefix;
 use super::search::any_word;
-use crate::data::Counts;
+use crate::data::{ArrivedItem, Counts, LogPosition};
 
 type Fallible<T> = Result<T, PostgresError>;
 
@@ -21,6 +21,7 @@ const COUNTED: i64 = 1_000_000;
 
 const USER: &str = "user_id, labels, comment";
 const ITEM: &str = "item_id, is_hidden, categories, time, labels, comment";
+const POSITIONS: &str = r#"SELECT log, epoch, sequence, appended_at, crc FROM "{p}positions""#;
 const FEEDBACK: &str = "feedback_type, user_id, item_id, value, time, updated, labels, comment";
 // A user's rows are found by one look into the key for each of the few types.
 const TYPES: &str = r#"ARRAY(SELECT name FROM "{p}types")"#;
@@ -28,10 +29,12 @@ const TYPES: &str = r#"ARRAY(SELECT name FROM "{p}types")"#;
 /// The reads with the names of the tables filled in, so that a call never formats a query.
 #[derive(Debug)]
 struct ReadSql {
-    applied_until: String,
+    log_position: String,
+    logs: String,
     users: String,
     list_users: String,
     items: String,
+    item_states: String,
     list_items: String,
     items_by_arrival: String,
     users_feedback: String,
@@ -52,12 +55,15 @@ impl ReadSql {
         };
         let count = |table: &str| sql(&format!(r#"SELECT count(*) FROM "{{p}}{table}""#));
         Self {
-            applied_until: sql(r#"SELECT sequence FROM "{p}positions" WHERE log = $1"#),
+            log_position: sql(&format!("{POSITIONS} WHERE log = $1")),
+            logs: sql(&format!("{POSITIONS} ORDER BY log")),
             users: sql(r#"SELECT {user} FROM "{p}users" WHERE user_id = ANY($1)"#),
             list_users: sql(r#"SELECT {user} FROM "{p}users" WHERE user_id >= $1 ORDER BY user_id LIMIT $2"#),
             items: sql(r#"SELECT {item} FROM "{p}items" WHERE item_id = ANY($1)"#),
+            item_states: sql(r#"SELECT {item}, epoch, position FROM "{p}items" WHERE item_id = ANY($1)"#),
             list_items: sql(r#"SELECT {item} FROM "{p}items" WHERE item_id >= $1 ORDER BY item_id LIMIT $2"#),
-            items_by_arrival: sql(r#"SELECT {item}, no FROM "{p}items" WHERE no >= $1 ORDER BY no LIMIT $2"#),
+            items_by_arrival: sql(r#"SELECT {item}, epoch, position, no FROM "{p}items"
+                WHERE no >= $1 ORDER BY no LIMIT $2"#),
             users_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
                 WHERE feedback_type = ANY({types}) AND user_id = ANY($1) AND time <= $2"#),
             item_feedback: sql(r#"SELECT {feedback} FROM "{p}feedback"
@@ -129,10 +135,13 @@ impl Readers {
         rows
     }
 
-    pub async fn applied_until(&self, log: &str) -> Fallible<Option<u64>> {
-        let rows = self.rows(&self.sql.applied_until, &[&log]).await?;
-        let sequence = rows.first().map(|row| row.try_get::<_, i64>(0)).transpose()?;
-        Ok(sequence.map(i64::unsigned_abs))
+    pub async fn log_position(&self, log: &str) -> Fallible<Option<LogPosition>> {
+        let rows = self.rows(&self.sql.log_position, &[&log]).await?;
+        rows.first().map(decode::position).transpose()
+    }
+
+    pub async fn logs(&self) -> Fallible<Vec<LogPosition>> {
+        self.rows(&self.sql.logs, &[]).await?.iter().map(decode::position).collect()
     }
 
     pub async fn users(&self, ids: &[&str]) -> Fallible<Vec<User>> {
@@ -153,10 +162,19 @@ impl Readers {
         rows.iter().map(decode::item).collect()
     }
 
-    pub async fn items_by_arrival(&self, from: u64, limit: usize) -> Fallible<Vec<(u64, Item)>> {
+    pub async fn items_by_arrival(&self, from: u64, limit: usize) -> Fallible<Vec<ArrivedItem>> {
         let Ok(from) = i64::try_from(from) else { return Ok(Vec::new()) };
         let rows = self.rows(&self.sql.items_by_arrival, &[&from, &limited(limit)]).await?;
-        rows.iter().map(|row| Ok((row.try_get::<_, i64>(6)?.unsigned_abs(), decode::item(row)?))).collect()
+        let arrived = |row: &Row| {
+            let number = row.try_get::<_, i64>(8)?.unsigned_abs();
+            Ok(ArrivedItem { number, item: decode::item(row)?, version: decode::version(row, 6)? })
+        };
+        rows.iter().map(arrived).collect()
+    }
+
+    pub async fn item_states(&self, ids: &[&str]) -> Fallible<Vec<ItemState>> {
+        let rows = self.rows(&self.sql.item_states, &[&ids]).await?;
+        rows.iter().map(|row| Ok(ItemState::of(&decode::item(row)?, decode::version(row, 6)?))).collect()
     }
 
     pub async fn search(&self, words: &str, limit: usize) -> Fallible<Vec<(Item, f64)>> {

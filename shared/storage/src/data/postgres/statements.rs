@@ -46,7 +46,7 @@ statements! {
     meta: r#"SELECT value FROM "{p}meta" WHERE key = $1"#;
     put_meta: r#"INSERT INTO "{p}meta" VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"#;
     known_events: r#"SELECT event_id FROM "{p}ledger" WHERE event_id = ANY($1)"#;
-    positions: r#"SELECT log, sequence FROM "{p}positions" WHERE log = ANY($1)"#;
+    positions: r#"SELECT log, epoch, sequence, appended_at, crc FROM "{p}positions" WHERE log = ANY($1)"#;
     known_users: r#"SELECT user_id FROM "{p}users" WHERE user_id = ANY($1)"#;
     whole_users: r#"SELECT user_id, labels, comment FROM "{p}users" WHERE user_id = ANY($1)"#;
     known_items: r#"SELECT item_id FROM "{p}items" WHERE item_id = ANY($1)"#;
@@ -64,8 +64,7 @@ statements! {
     copy_feedback: r#"COPY "{p}feedback" ({feedback_columns}) FROM STDIN (FORMAT binary)"#;
     update_feedback: UPDATE_FEEDBACK;
     put_events: r#"INSERT INTO "{p}ledger" (event_id, time) SELECT id, $2 FROM unnest($1::text[]) AS e (id)"#;
-    put_positions: r#"INSERT INTO "{p}positions" (log, sequence) SELECT * FROM unnest($1::text[], $2::bigint[])
-                   ON CONFLICT (log) DO UPDATE SET sequence = excluded.sequence"#;
+    put_positions: PUT_POSITIONS;
     delete_user: r#"DELETE FROM "{p}users" WHERE user_id = $1"#;
     delete_user_feedback: r#"DELETE FROM "{p}feedback" WHERE feedback_type = ANY({types}) AND user_id = $1"#;
     delete_item: r#"DELETE FROM "{p}items" WHERE item_id = $1"#;
@@ -92,15 +91,25 @@ pub(super) async fn prepare_stored_feedback(
 pub(super) const LOCK_SQL: &str =
     r#"SELECT pg_advisory_xact_lock({lock}, '"{text:p}meta"'::regclass::oid::int)"#;
 
-// Rows get their numbers in the order of the arrays; one that exists keeps its own.
-const PUT_ITEMS: &str = r#"INSERT INTO "{p}items" (item_id, is_hidden, categories, time, labels, comment, search)
-    SELECT i.id, i.is_hidden, i.categories, i.time, i.labels, i.comment,
+const PUT_POSITIONS: &str = r#"INSERT INTO "{p}positions" (log, epoch, sequence, appended_at, crc)
+    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+    ON CONFLICT (log) DO UPDATE SET epoch = excluded.epoch, sequence = excluded.sequence,
+        appended_at = excluded.appended_at, crc = excluded.crc"#;
+
+// Rows get their numbers in the order of the arrays; one that exists keeps its own. No version goes back.
+const PUT_ITEMS: &str = r#"INSERT INTO "{p}items" AS stored
+        (item_id, is_hidden, categories, time, labels, comment, epoch, position, search)
+    SELECT i.id, i.is_hidden, i.categories, i.time, i.labels, i.comment, i.epoch, i.position,
         array_to_tsvector(string_to_array(i.words, ' '))
-    FROM unnest($1::text[], $2::bool[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[])
-        WITH ORDINALITY AS i (id, is_hidden, categories, time, labels, comment, words, place)
+    FROM unnest($1::text[], $2::bool[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+            $8::bigint[], $9::bigint[])
+        WITH ORDINALITY AS i (id, is_hidden, categories, time, labels, comment, words, epoch, position, place)
     ORDER BY i.place
     ON CONFLICT (item_id) DO UPDATE SET is_hidden = excluded.is_hidden, categories = excluded.categories,
-        time = excluded.time, labels = excluded.labels, comment = excluded.comment, search = excluded.search"#;
+        time = excluded.time, labels = excluded.labels, comment = excluded.comment, search = excluded.search,
+        epoch = greatest(stored.epoch, excluded.epoch),
+        position = CASE WHEN (excluded.epoch, excluded.position) > (stored.epoch, stored.position)
+            THEN excluded.position ELSE stored.position END"#;
 
 const UPDATE_FEEDBACK: &str = r#"UPDATE "{p}feedback" f
     SET value = n.value, time = n.time, updated = n.updated, labels = n.labels, comment = n.comment

@@ -7,17 +7,17 @@ use smol_str::SmolStr;
 use tokio::try_join;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
-use ulex_domain::{Change, Command, Feedback, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Change, Command, Feedback, ItemId, Timestamp, User, UserId};
 
 use super::aside::{Aside, WORTHWHILE, stored_feedback};
 use super::error::PostgresError;
 use super::known::Known;
 use super::statements::Statements;
-use super::working_set::{Key, Stored, Wanted, WorkingSet, Writes};
+use super::working_set::{Key, Stored, VersionedItem, Wanted, WorkingSet, Writes};
 use super::{copy, decode};
 use crate::data::row_text::{filled, json_text};
 use crate::data::search_text::SearchText;
-use crate::data::{Outcome, Submission};
+use crate::data::{LogPosition, Outcome, Submission};
 
 /// From this many new rows on `COPY` is faster than an insert.
 const COPY_FROM: usize = 100;
@@ -49,8 +49,8 @@ struct Begun {
 #[derive(Default)]
 struct Ledger<'event> {
     ids: Vec<&'event str>,
-    logs: Vec<&'event str>,
-    sequences: Vec<i64>,
+    /// The newest position of each log.
+    positions: Vec<&'event LogPosition>,
 }
 
 /// Rows that were looked up for a run of events.
@@ -146,14 +146,15 @@ impl<'session> Transaction<'session> {
         let mut outcomes = vec![Outcome { duplicate: true, ..Outcome::default() }; submissions.len()];
         let (mut ledger, mut found) = (Some(ledger), Some(found));
         // Runs of events that are applied together, and each deletion alone.
-        let is_put = |place: &usize| put_of(&submissions[*place].event).is_some();
-        for run in fresh.chunk_by(|one, other| is_put(one) && is_put(other)) {
-            let events: Vec<_> = run.iter().filter_map(|place| put_of(&submissions[*place].event)).collect();
-            if events.is_empty() {
+        let is_put = |one: &Submission| put_of(&one.event).is_some();
+        for run in fresh.chunk_by(|one, other| is_put(submissions[*one]) && is_put(submissions[*other])) {
+            let puts: Vec<_> =
+                run.iter().map(|place| submissions[*place]).filter(|one| is_put(one)).collect();
+            if puts.is_empty() {
                 self.enter(ledger.take()).await?;
                 // What was found is outdated by what is deleted now.
                 found = None;
-                outcomes[run[0]] = self.delete(&submissions[run[0]].event).await?;
+                outcomes[run[0]] = self.delete(submissions[run[0]]).await?;
                 continue;
             }
             // Events that are no news among the first ones make no difference to what is wanted: it is more, not other.
@@ -161,9 +162,12 @@ impl<'session> Transaction<'session> {
             let mut set = match found.take().filter(|_found| is_wanted) {
                 Some(Some(found)) => self.take_in(wanted, found)?,
                 Some(None) => self.load(wanted).await?,
-                None => self.load(&Wanted::by(&events)).await?,
+                None => {
+                    let events: Vec<_> = puts.iter().map(|one| &one.event).collect();
+                    self.load(&Wanted::by(&events)).await?
+                }
             };
-            let changes: Vec<_> = events.iter().map(|event| set.apply(event)).collect();
+            let changes: Vec<_> = puts.iter().map(|one| set.apply(&one.event, one.version())).collect();
             Box::pin(self.write(&set.into_writes(), ledger.take())).await?;
             for (place, changes) in run.iter().zip(changes) {
                 outcomes[*place] = Outcome { duplicate: false, rows_deleted: 0, changes };
@@ -175,16 +179,24 @@ impl<'session> Transaction<'session> {
 
     /// Enters ids and positions.
     async fn enter(&self, ledger: Option<Ledger<'_>>) -> Fallible<()> {
-        let Some(Ledger { ids, logs, sequences }) = ledger else { return Ok(()) };
-        let (put_events, put_positions) = (&self.statements.put_events, &self.statements.put_positions);
+        let Some(Ledger { ids, positions }) = ledger else { return Ok(()) };
         let now = Timestamp::now().as_nanos();
         let events: [&(dyn ToSql + Sync); 2] = [&ids, &now];
-        let positions: [&(dyn ToSql + Sync); 2] = [&logs, &sequences];
         try_join!(
-            maybe(!ids.is_empty(), self.client.execute(put_events, &events)),
-            maybe(!logs.is_empty(), self.client.execute(put_positions, &positions)),
+            maybe(!ids.is_empty(), self.client.execute(&self.statements.put_events, &events)),
+            async { if positions.is_empty() { Ok(0) } else { self.put_positions(&positions).await } },
         )?;
         Ok(())
+    }
+
+    async fn put_positions(&self, positions: &[&LogPosition]) -> Result<u64, tokio_postgres::Error> {
+        let logs: Vec<_> = positions.iter().map(|at| at.log.as_str()).collect();
+        let epochs: Vec<_> = positions.iter().map(|at| at.epoch.cast_signed()).collect();
+        let sequences: Vec<_> = positions.iter().map(|at| at.sequence.cast_signed()).collect();
+        let times: Vec<_> = positions.iter().map(|at| at.appended_at_nanos).collect();
+        let sums: Vec<_> = positions.iter().map(|at| i64::from(at.crc)).collect();
+        let columns: [&(dyn ToSql + Sync); 5] = [&logs, &epochs, &sequences, &times, &sums];
+        self.client.execute(&self.statements.put_positions, &columns).await
     }
 
     /// Rows that belong to any of the keys; nothing is asked for none.
@@ -310,7 +322,7 @@ impl<'session> Transaction<'session> {
         }
         types.into_iter().for_each(|name| self.known.types.insert(name));
         writes.users.iter().for_each(|user| self.known.users.insert(&user.user_id));
-        writes.items.iter().for_each(|item| self.known.items.insert(&item.item_id));
+        writes.items.iter().for_each(|item| self.known.items.insert(&item.item.item_id));
         Ok(())
     }
 
@@ -322,16 +334,21 @@ impl<'session> Transaction<'session> {
         Ok(())
     }
 
-    async fn put_items(&self, items: &[Item]) -> Fallible<()> {
+    async fn put_items(&self, written: &[VersionedItem]) -> Fallible<()> {
+        let items: Vec<_> = written.iter().map(|one| &one.item).collect();
         let ids: Vec<_> = items.iter().map(|item| item.item_id.as_str()).collect();
         let hidden: Vec<_> = items.iter().map(|item| item.is_hidden).collect();
-        let categories: Vec<_> = items.iter().map(decode::categories_text).collect();
+        let categories: Vec<_> = items.iter().map(|item| decode::categories_text(item)).collect();
         let times: Vec<_> = items.iter().map(|item| item.timestamp.as_nanos()).collect();
         let labels: Vec<_> = items.iter().map(|item| json_text(&item.labels)).collect();
         let comments: Vec<_> = items.iter().map(|item| filled(&item.comment)).collect();
         let words: Vec<_> = items.iter().map(|item| super::search::word_list(&self.search, item)).collect();
         let put = &self.statements.put_items;
-        self.client.execute(put, &[&ids, &hidden, &categories, &times, &labels, &comments, &words]).await?;
+        let epochs: Vec<_> = written.iter().map(|one| one.version.epoch.cast_signed()).collect();
+        let positions: Vec<_> = written.iter().map(|one| one.version.position.cast_signed()).collect();
+        let columns: [&(dyn ToSql + Sync); 9] =
+            [&ids, &hidden, &categories, &times, &labels, &comments, &words, &epochs, &positions];
+        self.client.execute(put, &columns).await?;
         Ok(())
     }
 
@@ -366,9 +383,9 @@ impl<'session> Transaction<'session> {
         Ok(())
     }
 
-    async fn delete(&mut self, event: &Command) -> Fallible<Outcome> {
+    async fn delete(&mut self, submission: &Submission) -> Fallible<Outcome> {
         self.aside = None;
-        let changes = match event {
+        let changes = match &submission.event {
             Command::DeleteUser { user_id } => {
                 let (key, with) = (user_id.as_str(), &self.statements.delete_user_feedback);
                 self.known.users.remove(user_id);
@@ -379,10 +396,8 @@ impl<'session> Transaction<'session> {
                 let (key, with) = (item_id.as_str(), &self.statements.delete_item_feedback);
                 self.known.items.remove(item_id);
                 let deleted = self.delete_with(&self.statements.delete_item, with, key).await?;
-                deleted.then(|| Change::ItemDeleted {
-                    version: ulex_domain::Version::ZERO,
-                    item_id: item_id.clone(),
-                })
+                let version = submission.version();
+                deleted.then(|| Change::ItemDeleted { item_id: item_id.clone(), version })
             }
             Command::DeleteFeedback { user_id, item_id, feedback_type } => {
                 let (user, item) = (user_id.as_str(), item_id.as_str());
@@ -424,22 +439,18 @@ fn news<'event>(
     applied: &[Row],
 ) -> Fallible<(Vec<usize>, Ledger<'event>)> {
     let mut known: HashSet<&str> = known_ids.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
-    let mut positions = BTreeMap::new();
-    for row in applied {
-        let (log, sequence): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
-        positions.insert(log, sequence.unsigned_abs());
-    }
-    let mut moved = BTreeMap::new();
+    let stored = applied.iter().map(decode::position).collect::<Fallible<Vec<_>>>()?;
+    let stored: BTreeMap<&str, &LogPosition> = stored.iter().map(|at| (at.log.as_str(), at)).collect();
+    let mut moved: BTreeMap<&str, &'event LogPosition> = BTreeMap::new();
     let (mut fresh, mut ledger) = (Vec::with_capacity(submissions.len()), Ledger::default());
     for (place, submission) in submissions.iter().enumerate() {
         // The position first: an entry of a log is settled whether or not its event was known.
-        let is_ahead = submission
-            .position
-            .as_ref()
-            .is_none_or(|at| positions.get(at.log.as_str()).is_none_or(|applied| at.sequence > *applied));
+        let is_ahead = submission.position.as_ref().is_none_or(|at| {
+            let log = at.log.as_str();
+            at.is_ahead_of(moved.get(log).copied().or_else(|| stored.get(log).copied()))
+        });
         if let Some(position) = submission.position.as_ref().filter(|_position| is_ahead) {
-            positions.insert(position.log.as_str(), position.sequence);
-            moved.insert(position.log.as_str(), position.sequence.cast_signed());
+            moved.insert(position.log.as_str(), position);
         }
         let id = submission.event_id.as_ref().filter(|_id| is_ahead);
         let is_unknown = id.is_none_or(|id| known.insert(id.as_str()));
@@ -448,7 +459,7 @@ fn news<'event>(
             fresh.push(place);
         }
     }
-    (ledger.logs, ledger.sequences) = moved.into_iter().unzip();
+    ledger.positions = moved.into_values().collect();
     Ok((fresh, ledger))
 }
 

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use ulex_domain::ItemState;
-use ulex_domain::{Change, Command, Feedback, FeedbackMode, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Change, Command, Feedback, FeedbackMode, Item, ItemId, Timestamp, User, UserId, Version};
 
 use crate::data::{bare_user, feedback_changes, set_category};
 
@@ -71,6 +71,13 @@ pub(super) struct Stored {
     pub updated: Timestamp,
 }
 
+/// An item and the version of the command that wrote it.
+#[derive(Clone, Debug)]
+pub(super) struct VersionedItem {
+    pub item: Item,
+    pub version: Version,
+}
+
 /// A user or an item.
 enum Entity<T> {
     /// It is in the table; what it is like does not matter.
@@ -95,13 +102,15 @@ struct Row {
 /// The rows that a run of events touches.
 pub(super) struct WorkingSet<'event> {
     users: HashMap<&'event UserId, Entity<User>>,
-    items: HashMap<&'event ItemId, Entity<Item>>,
+    items: HashMap<&'event ItemId, Entity<VersionedItem>>,
     /// Where a row of feedback is.
     places: HashMap<Key<'event>, usize>,
     /// In the order of the key.
     feedback: Vec<Row>,
     turns: usize,
     events: usize,
+    /// Of the command at hand.
+    version: Version,
 }
 
 /// What has to be written: each row once.
@@ -109,7 +118,7 @@ pub(super) struct WorkingSet<'event> {
 pub(super) struct Writes {
     pub users: Vec<User>,
     /// In the order in which they came.
-    pub items: Vec<Item>,
+    pub items: Vec<VersionedItem>,
     /// Rows that are not in the table yet, by key.
     pub new_feedback: Vec<Feedback>,
     /// Rows that are, by key.
@@ -121,7 +130,15 @@ impl<'event> WorkingSet<'event> {
     pub fn of(wanted: &Wanted<'event>) -> Self {
         let places: HashMap<_, _> = wanted.feedback.iter().copied().zip(0..).collect();
         let feedback = std::iter::repeat_with(Row::default).take(wanted.feedback.len()).collect();
-        Self { users: HashMap::new(), items: HashMap::new(), places, feedback, turns: 0, events: 0 }
+        Self {
+            users: HashMap::new(),
+            items: HashMap::new(),
+            places,
+            feedback,
+            turns: 0,
+            events: 0,
+            version: Version::ZERO,
+        }
     }
 
     /// Learns that a user exists.
@@ -141,7 +158,7 @@ impl<'event> WorkingSet<'event> {
 
     /// Learns what an item is like.
     pub fn load_item(&mut self, id: &'event ItemId, item: Item) {
-        self.items.insert(id, Entity::Unchanged(item));
+        self.items.insert(id, Entity::Unchanged(VersionedItem { item, version: Version::ZERO }));
     }
 
     /// Learns what is stored of a row, by the place of its key among those that are wanted.
@@ -150,7 +167,8 @@ impl<'event> WorkingSet<'event> {
     }
 
     /// Applies an event that is no deletion, and says what it changed.
-    pub fn apply(&mut self, event: &'event Command) -> Vec<Change> {
+    pub fn apply(&mut self, event: &'event Command, version: Version) -> Vec<Change> {
+        self.version = version;
         match event {
             Command::PutUsers { users } => self.put_users(users),
             Command::PutItems { items } => self.put_items(items),
@@ -192,20 +210,26 @@ impl<'event> WorkingSet<'event> {
         let mut seen = HashSet::with_capacity(items.len());
         let mut states = Vec::with_capacity(items.len());
         for item in items.iter().filter(|item| seen.insert(&item.item_id)) {
-            states.push(ItemState::from(item));
-            // An item that came before keeps its place.
-            let turn = match self.items.get(&item.item_id) {
-                Some(Entity::Changed { turn, .. }) => *turn,
-                Some(Entity::Known | Entity::Unchanged(_)) | None => self.turn(),
+            states.push(ItemState::of(item, self.version));
+            // An item that came before keeps its place, and its version never goes back.
+            let (turn, before) = match self.items.get(&item.item_id) {
+                Some(Entity::Changed { turn, now }) => (*turn, now.version),
+                Some(Entity::Known | Entity::Unchanged(_)) | None => (self.turn(), Version::ZERO),
             };
-            self.items.insert(&item.item_id, Entity::Changed { now: item.clone(), turn });
+            let now = VersionedItem { item: item.clone(), version: self.version.max(before) };
+            self.items.insert(&item.item_id, Entity::Changed { now, turn });
         }
         if states.is_empty() { Vec::new() } else { vec![Change::Items { items: states }] }
     }
 
     fn change_item(&mut self, id: &'event ItemId, how: impl FnOnce(&mut Item)) -> Vec<Change> {
-        let changed = change(&mut self.items, id, &mut self.turns, how);
-        changed.map_or_else(Vec::new, |item| vec![Change::Items { items: vec![ItemState::from(item)] }])
+        let version = self.version;
+        let changed = change(&mut self.items, id, &mut self.turns, |now| {
+            how(&mut now.item);
+            now.version = version.max(now.version);
+        });
+        let state = changed.map(|now| ItemState::of(&now.item, version));
+        state.map_or_else(Vec::new, |state| vec![Change::Items { items: vec![state] }])
     }
 
     fn put_feedback(
@@ -224,8 +248,9 @@ impl<'event> WorkingSet<'event> {
                 user_ids.push(row.user_id.clone());
             }
             if insert_items && !self.items.contains_key(&row.item_id) {
-                let (now, turn) = (Item::bare(row.item_id.clone()), self.turn());
-                items.push(ItemState::from(&now));
+                let item = Item::bare(row.item_id.clone());
+                items.push(ItemState::of(&item, self.version));
+                let (now, turn) = (VersionedItem { item, version: self.version }, self.turn());
                 self.items.insert(&row.item_id, Entity::Changed { now, turn });
             }
             let known = self.users.contains_key(&row.user_id) && self.items.contains_key(&row.item_id);

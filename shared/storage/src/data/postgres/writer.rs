@@ -272,8 +272,11 @@ fn is_of_all(error: &PostgresError) -> bool {
 
 fn same_for_all(error: PostgresError, calls: usize) -> Vec<Outcomes> {
     let message = error.to_string();
+    let is_unknown = matches!(error, PostgresError::Unknown);
+    let of_other =
+        |_call| Err(if is_unknown { PostgresError::Unknown } else { PostgresError::Group(message.clone()) });
     let mut results: Vec<Outcomes> = vec![Err(error)];
-    results.extend((1..calls).map(|_call| Err(PostgresError::Group(message.clone()))));
+    results.extend((1..calls).map(of_other));
     results
 }
 

@@ -4,7 +4,9 @@ use rusqlite::types::{FromSqlError, Type, ValueRef};
 use rusqlite::{Error, Result, Row};
 use serde_json::Value;
 use smol_str::SmolStr;
-use ulex_domain::{Feedback, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Feedback, Item, ItemId, Timestamp, User, UserId, Version};
+
+use crate::data::LogPosition;
 
 /// The text in a column, borrowed; NULL is empty.
 pub(super) fn text<'row>(row: &'row Row<'_>, column: usize) -> Result<&'row str> {
@@ -64,6 +66,23 @@ pub(super) fn item(row: &Row<'_>) -> Result<Item> {
         timestamp: time(row, 3)?.unwrap_or_default(),
         labels: json(row, 4)?,
         comment: text(row, 5)?.to_owned(),
+    })
+}
+
+/// The columns `epoch, position` of an item, from `first` on.
+pub(super) fn version(row: &Row<'_>, first: usize) -> Result<Version> {
+    let part = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    Ok(Version::new(part(first)?, part(first + 1)?))
+}
+
+/// Columns `log, epoch, sequence, appended_at, crc`.
+pub(super) fn position(row: &Row<'_>) -> Result<LogPosition> {
+    Ok(LogPosition {
+        log: SmolStr::new(text(row, 0)?),
+        epoch: row.get::<_, i64>(1)?.cast_unsigned(),
+        sequence: row.get::<_, i64>(2)?.cast_unsigned(),
+        appended_at_nanos: row.get(3)?,
+        crc: row.get(4)?,
     })
 }
 

@@ -11,8 +11,12 @@ use super::error::SqliteError;
 /// `Ulex` in ASCII, in the header of every file that this program made.
 const APPLICATION_ID: i32 = 0x556c_6578;
 /// Migration `n` leads from schema version `n` to `n + 1`. Never change one that was released: add one.
-const MIGRATIONS: [&str; 3] =
-    [include_str!("../sqlite.sql"), include_str!("search.sql"), include_str!("positions.sql")];
+const MIGRATIONS: [&str; 4] = [
+    include_str!("../sqlite.sql"),
+    include_str!("search.sql"),
+    include_str!("positions.sql"),
+    include_str!("versions.sql"),
+];
 /// Chosen by measurement: with random keys fewer, larger pages cost the writer less.
 const PAGE_SIZE: u32 = 8192;
 

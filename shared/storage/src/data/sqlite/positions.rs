@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, Result, Statement, params};
 use rustc_hash::FxHashMap;
 use smol_str::SmolStr;
 
+use super::decode;
 use super::migrate::with_prefix;
 use crate::data::LogPosition;
 
@@ -12,7 +13,7 @@ pub(super) struct Positions<'connection> {
     find: Statement<'connection>,
     store: Statement<'connection>,
     /// As in the table, or ahead of it until [`Positions::write`].
-    known: FxHashMap<SmolStr, u64>,
+    known: FxHashMap<SmolStr, Option<LogPosition>>,
     changed: Vec<SmolStr>,
 }
 
@@ -20,8 +21,13 @@ impl<'connection> Positions<'connection> {
     pub fn open(connection: &'connection Connection, prefix: &str) -> Result<Self> {
         let prepare = |sql: &str| connection.prepare(&with_prefix(sql, prefix));
         Ok(Self {
-            find: prepare(r#"SELECT sequence FROM "{p}positions" WHERE log = ?1"#)?,
-            store: prepare(r#"INSERT OR REPLACE INTO "{p}positions" (log, sequence) VALUES (?1, ?2)"#)?,
+            find: prepare(
+                r#"SELECT log, epoch, sequence, appended_at, crc FROM "{p}positions" WHERE log = ?1"#,
+            )?,
+            store: prepare(
+                r#"INSERT OR REPLACE INTO "{p}positions" (log, epoch, sequence, appended_at, crc)
+                   VALUES (?1, ?2, ?3, ?4, ?5)"#,
+            )?,
             known: FxHashMap::default(),
             changed: Vec::new(),
         })
@@ -30,15 +36,14 @@ impl<'connection> Positions<'connection> {
     /// Moves the log on to this position; `false` if it was there already.
     pub fn advance(&mut self, position: &LogPosition) -> Result<bool> {
         if !self.known.contains_key(&position.log) {
-            let found: Option<i64> =
-                self.find.query_row([position.log.as_str()], |row| row.get(0)).optional()?;
-            self.known.insert(position.log.clone(), found.map_or(0, i64::cast_unsigned));
+            let found = self.find.query_row([position.log.as_str()], decode::position).optional()?;
+            self.known.insert(position.log.clone(), found);
         }
         let known = self.known.get_mut(&position.log).expect("it was looked up just now");
-        if position.sequence <= *known {
+        if !position.is_ahead_of(known.as_ref()) {
             return Ok(false);
         }
-        *known = position.sequence;
+        *known = Some(position.clone());
         if !self.changed.contains(&position.log) {
             self.changed.push(position.log.clone());
         }
@@ -48,8 +53,9 @@ impl<'connection> Positions<'connection> {
     /// Writes what has moved on.
     pub fn write(&mut self) -> Result<()> {
         for log in self.changed.drain(..) {
-            let sequence = self.known.get(&log).copied().unwrap_or_default();
-            self.store.execute(params![log.as_str(), sequence.cast_signed()])?;
+            let Some(Some(at)) = self.known.get(&log) else { continue };
+            let (epoch, sequence) = (at.epoch.cast_signed(), at.sequence.cast_signed());
+            self.store.execute(params![log.as_str(), epoch, sequence, at.appended_at_nanos, at.crc])?;
         }
         Ok(())
     }

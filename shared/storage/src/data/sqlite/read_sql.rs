@@ -5,10 +5,12 @@ use super::migrate::with_prefix;
 /// The reads with the names of the tables filled in, so that a call never formats a query.
 #[derive(Debug)]
 pub(super) struct ReadSql {
-    pub applied_until: String,
+    pub log_position: String,
+    pub logs: String,
     pub user: String,
     pub list_users: String,
     pub item: String,
+    pub item_state: String,
     pub list_items: String,
     pub items_by_arrival: String,
     pub user_feedback: String,
@@ -27,6 +29,7 @@ pub(super) struct ReadSql {
     pub scan: [String; 2],
 }
 
+const POSITIONS: &str = r#"SELECT log, epoch, sequence, appended_at, crc FROM "{p}positions""#;
 const ITEM: &str = "i.id, i.is_hidden, i.categories, i.time, i.labels, i.comment";
 const FEEDBACK: &str = "t.name, u.id, i.id, f.value, f.time, f.updated, f.labels, f.comment";
 
@@ -73,15 +76,17 @@ impl ReadSql {
         // One statement, so one state of the data: what is recent first, because the first of a key counts.
         let both = |text: &str| each(text).join(" UNION ALL ");
         Self {
-            applied_until: sql(r#"SELECT sequence FROM "{p}positions" WHERE log = ?1"#),
+            log_position: sql(&format!("{POSITIONS} WHERE log = ?1")),
+            logs: sql(&format!("{POSITIONS} ORDER BY log")),
             user: sql(r#"SELECT id, labels, comment FROM "{p}users" WHERE id = ?1"#),
             list_users: sql(
                 r#"SELECT id, labels, comment FROM "{p}users" WHERE id >= ?1 ORDER BY id LIMIT ?2"#,
             ),
             item: sql(r#"SELECT {item} FROM "{p}items" i WHERE id = ?1"#),
+            item_state: sql(r#"SELECT {item}, i.epoch, i.position FROM "{p}items" i WHERE id = ?1"#),
             list_items: sql(r#"SELECT {item} FROM "{p}items" i WHERE id >= ?1 ORDER BY id LIMIT ?2"#),
             items_by_arrival: sql(
-                r#"SELECT {item}, i.no FROM "{p}items" i WHERE no >= ?1 ORDER BY no LIMIT ?2"#,
+                r#"SELECT {item}, i.epoch, i.position, i.no FROM "{p}items" i WHERE no >= ?1 ORDER BY no LIMIT ?2"#,
             ),
             user_feedback: both(USER_FEEDBACK) + " LIMIT ?2",
             item_feedback: both(ITEM_FEEDBACK) + " LIMIT ?2",

@@ -12,13 +12,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension as _, Params, Result, Row, params};
 use tokio::sync::Semaphore;
-use ulex_domain::{Feedback, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Feedback, Item, ItemId, ItemState, Timestamp, User, UserId};
 
 use super::decode;
 use super::error::SqliteError;
 use super::read_sql::ReadSql;
 use super::search::match_expression;
-use crate::data::Counts;
+use crate::data::{ArrivedItem, Counts, LogPosition};
 
 /// Connections for reading.
 const CONNECTIONS: usize = 8;
@@ -136,10 +136,13 @@ impl Reader {
         Ok(done)
     }
 
-    pub fn applied_until(&self, log: &str) -> Result<Option<u64>> {
-        let mut statement = self.connection.prepare_cached(&self.sql.applied_until)?;
-        let found: Option<i64> = statement.query_row([log], |row| row.get(0)).optional()?;
-        Ok(found.map(i64::cast_unsigned))
+    pub fn log_position(&self, log: &str) -> Result<Option<LogPosition>> {
+        let mut statement = self.connection.prepare_cached(&self.sql.log_position)?;
+        statement.query_row([log], decode::position).optional()
+    }
+
+    pub fn logs(&self) -> Result<Vec<LogPosition>> {
+        self.rows(&self.sql.logs, [], decode::position)
     }
 
     pub fn user(&self, id: &UserId) -> Result<Option<User>> {
@@ -166,10 +169,20 @@ impl Reader {
         self.rows(&self.sql.list_items, params![from, row_limit(limit)], decode::item)
     }
 
-    pub fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<(u64, Item)>> {
+    pub fn items_by_arrival(&self, from: u64, limit: usize) -> Result<Vec<ArrivedItem>> {
         let from = i64::try_from(from).unwrap_or(i64::MAX);
         self.rows(&self.sql.items_by_arrival, params![from, row_limit(limit)], |row| {
-            Ok((u64::try_from(row.get::<_, i64>(6)?).unwrap_or(0), decode::item(row)?))
+            let number = u64::try_from(row.get::<_, i64>(8)?).unwrap_or(0);
+            Ok(ArrivedItem { number, item: decode::item(row)?, version: decode::version(row, 6)? })
+        })
+    }
+
+    pub fn item_states(&self, ids: &[ItemId]) -> Result<Vec<ItemState>> {
+        let state = |row: &Row<'_>| Ok(ItemState::of(&decode::item(row)?, decode::version(row, 6)?));
+        let mut statement = self.connection.prepare_cached(&self.sql.item_state)?;
+        self.snapshot(|| {
+            let found = ids.iter().map(|id| statement.query_row([id.as_str()], state).optional());
+            found.filter_map(Result::transpose).collect()
         })
     }
 

@@ -69,7 +69,7 @@ impl<'connection> Statements<'connection> {
             find_item: prepare(r#"SELECT no FROM "{p}items" WHERE id = ?1"#)?,
             find_type: prepare(r#"SELECT no FROM "{p}types" WHERE name = ?1"#)?,
             new_user: prepare(r#"INSERT INTO "{p}users" (id) VALUES (?1)"#)?,
-            new_item: prepare(r#"INSERT INTO "{p}items" (id) VALUES (?1)"#)?,
+            new_item: prepare(r#"INSERT INTO "{p}items" (id, epoch, position) VALUES (?1, ?2, ?3)"#)?,
             new_type: prepare(r#"INSERT INTO "{p}types" (name) VALUES (?1)"#)?,
             put_user: prepare(
                 r#"INSERT INTO "{p}users" (id, labels, comment) VALUES (?1, ?2, ?3)
@@ -77,11 +77,14 @@ impl<'connection> Statements<'connection> {
                    RETURNING no"#,
             )?,
             put_item: prepare(
-                r#"INSERT INTO "{p}items" (id, is_hidden, categories, time, labels, comment)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                r#"INSERT INTO "{p}items" AS stored
+                       (id, is_hidden, categories, time, labels, comment, epoch, position)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                    ON CONFLICT (id) DO UPDATE SET is_hidden = excluded.is_hidden,
                        categories = excluded.categories, time = excluded.time, labels = excluded.labels,
-                       comment = excluded.comment
+                       comment = excluded.comment, epoch = max(stored.epoch, excluded.epoch),
+                       position = CASE WHEN (excluded.epoch, excluded.position) > (stored.epoch, stored.position)
+                           THEN excluded.position ELSE stored.position END
                    RETURNING no"#,
             )?,
             old_row: prepare(
@@ -221,11 +224,15 @@ impl<'connection> Tables<'connection> {
             Command::PatchUser { user_id, patch } => self.patch_user(user_id, patch),
             Command::DeleteUser { user_id } => self.delete_user(user_id),
             Command::PutItems { items } => self.put_items(items, prepared),
-            Command::PatchItem { item_id, patch } => self.change_item(item_id, |item| patch.apply(item)),
-            Command::SetCategory { item_id, category, present } => {
-                self.change_item(item_id, |item| crate::data::set_category(item, category, *present))
+            Command::PatchItem { item_id, patch } => {
+                self.change_item(item_id, prepared.submission.version(), |item| patch.apply(item))
             }
-            Command::DeleteItem { item_id } => self.delete_item(item_id),
+            Command::SetCategory { item_id, category, present } => {
+                self.change_item(item_id, prepared.submission.version(), |item| {
+                    crate::data::set_category(item, category, *present);
+                })
+            }
+            Command::DeleteItem { item_id } => self.delete_item(item_id, prepared.submission.version()),
             Command::PutFeedback { rows, mode, insert_users, insert_items } => {
                 let insert = feedback::Insert { users: *insert_users, items: *insert_items };
                 self.put_feedback(rows, prepared, *mode, insert)

@@ -67,7 +67,7 @@ async fn a_process_does_not_go_by_what_another_one_has_removed() {
     for turn in 1..4 {
         // Each remembers users and items that the other then removes.
         conformance::data::fill_before_reopening(one.as_ref()).await;
-        let positions = one.applied_until("reopened").await.unwrap();
+        let positions = one.log_position("reopened").await.unwrap();
         assert_eq!(positions, Some(7), "turn {turn}");
         conformance::data::check_reopened(other.as_ref()).await;
         one.apply(vec![event(post(vec![row("seen", "seen")]))]).await.unwrap();
@@ -338,7 +338,7 @@ async fn a_server_that_is_not_there_is_unavailable_within_the_time_to_connect() 
 /// Writes entries of a log, each batch until it is answered; returns how often there was no answer.
 async fn write_entries(store: Arc<dyn DataStore>, entries: u64) -> u64 {
     let entry = |sequence| Submission {
-        position: Some(LogPosition { log: "log".into(), sequence }),
+        position: Some(LogPosition { log: "log".into(), epoch: 1, sequence, ..LogPosition::default() }),
         ..event(post(vec![row("u", "counted")]))
     };
     let (mut next, mut lost) = (1, 0);
@@ -377,7 +377,7 @@ async fn entries_of_a_log_count_once_however_often_connections_are_lost() {
     let rows = store.user_feedback(&UserId::new("u"), None).await;
     let rows = if rows.is_err() { store.user_feedback(&UserId::new("u"), None).await } else { rows };
     assert_eq!(rows.unwrap()[0].value, 300.0, "after {cuts} cuts");
-    assert_eq!(store.applied_until("log").await.unwrap(), Some(ENTRIES));
+    assert_eq!(store.log_position("log").await.unwrap().map(|at| at.sequence), Some(ENTRIES));
     assert!(cuts > 3, "it was over before it was disturbed: {cuts} cuts, {lost} of them noticed");
     schema.remove().await;
 }

@@ -60,16 +60,17 @@ impl Tables<'_> {
     pub(super) fn put_items(&mut self, items: &[Item], prepared: &Prepared) -> Result<Vec<Change>> {
         let mut seen = HashSet::with_capacity(items.len());
         let mut states = Vec::with_capacity(items.len());
+        let version = prepared.submission.version();
         for (index, item) in items.iter().enumerate() {
             if seen.insert(&item.item_id) {
-                self.put_item(item, prepared.labels(index))?;
-                states.push(ItemState::from(item));
+                self.put_item(item, prepared.labels(index), version)?;
+                states.push(ItemState::of(item, version));
             }
         }
         Ok(if states.is_empty() { Vec::new() } else { vec![Change::Items { items: states }] })
     }
 
-    fn put_item(&mut self, item: &Item, labels: Option<&str>) -> Result<()> {
+    fn put_item(&mut self, item: &Item, labels: Option<&str>, version: Version) -> Result<()> {
         let categories = item
             .categories
             .as_ref()
@@ -81,6 +82,8 @@ impl Tables<'_> {
             (!item.timestamp.is_zero()).then_some(item.timestamp.as_nanos()),
             labels,
             filled(&item.comment),
+            version.epoch.cast_signed(),
+            version.position.cast_signed(),
         ];
         let number = self.statements.put_item.query_row(row, |row| row.get(0))?;
         self.items.insert(&item.item_id, number);
@@ -88,18 +91,23 @@ impl Tables<'_> {
     }
 
     /// Changes an item and says what it has become; nothing if it does not exist.
-    pub(super) fn change_item(&mut self, id: &ItemId, change: impl FnOnce(&mut Item)) -> Result<Vec<Change>> {
+    pub(super) fn change_item(
+        &mut self,
+        id: &ItemId,
+        version: Version,
+        change: impl FnOnce(&mut Item),
+    ) -> Result<Vec<Change>> {
         let mut find = self.connection.prepare_cached(&self.read.item)?;
         let Some(mut item) = find.query_row([id.as_str()], decode::item).optional()? else {
             return Ok(Vec::new());
         };
         drop(find);
         change(&mut item);
-        self.put_item(&item, json_text(&item.labels).as_deref())?;
-        Ok(vec![Change::Items { items: vec![ItemState::from(&item)] }])
+        self.put_item(&item, json_text(&item.labels).as_deref(), version)?;
+        Ok(vec![Change::Items { items: vec![ItemState::of(&item, version)] }])
     }
 
-    pub(super) fn delete_item(&mut self, item_id: &ItemId) -> Result<Vec<Change>> {
+    pub(super) fn delete_item(&mut self, item_id: &ItemId, version: Version) -> Result<Vec<Change>> {
         let Some(number) = self.item_number(item_id)? else { return Ok(Vec::new()) };
         self.delete_rows(
             r#"SELECT type_no, user_no, item_no FROM "{p}recent_by_item" WHERE item_no = ?1
@@ -109,7 +117,7 @@ impl Tables<'_> {
         self.write(r#"DELETE FROM "{p}items" WHERE no = ?1"#, [number])?;
         self.search.delete(number)?;
         self.items.remove(item_id);
-        Ok(vec![Change::ItemDeleted { version: Version::ZERO, item_id: item_id.clone() }])
+        Ok(vec![Change::ItemDeleted { item_id: item_id.clone(), version }])
     }
 
     /// Executes a statement that is not on the hot path; returns how many rows it changed.

@@ -1,8 +1,7 @@
 //! Feedback: the rows of an event are sorted by key first, so that neighbours meet in the same page.
 
-use rusqlite::{Result, Statement};
-use ulex_domain::ItemState;
-use ulex_domain::{Change, Feedback, FeedbackMode, Item, ItemId, UserId};
+use rusqlite::{Result, Statement, params};
+use ulex_domain::{Change, Feedback, FeedbackMode, Item, ItemId, ItemState, UserId, Version};
 
 use super::Tables;
 use crate::data::row_text::filled;
@@ -49,6 +48,8 @@ fn bind_row(
 struct Created {
     user_ids: Vec<UserId>,
     items: Vec<ItemState>,
+    /// Of the command that created it.
+    version: Version,
 }
 
 impl Tables<'_> {
@@ -59,7 +60,8 @@ impl Tables<'_> {
         mode: FeedbackMode,
         insert: Insert,
     ) -> Result<Vec<Change>> {
-        let mut created = Created::default();
+        let version = prepared.submission.version();
+        let mut created = Created { version, ..Created::default() };
         let mut keys = Vec::with_capacity(rows.len());
         for (index, row) in rows.iter().enumerate() {
             let user = self.user_of(row, insert, &mut created)?;
@@ -139,11 +141,12 @@ impl Tables<'_> {
         if number.is_some() || !insert.items {
             return Ok(number);
         }
-        let number = self.statements.new_item.insert([row.item_id.as_str()])?;
+        let (epoch, position) = (created.version.epoch.cast_signed(), created.version.position.cast_signed());
+        let number = self.statements.new_item.insert(params![row.item_id.as_str(), epoch, position])?;
         self.items.insert(&row.item_id, number);
         let item = Item::bare(row.item_id.clone());
         self.search.put(number, &item)?;
-        created.items.push(ItemState::from(&item));
+        created.items.push(ItemState::of(&item, created.version));
         Ok(Some(number))
     }
 
