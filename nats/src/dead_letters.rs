@@ -114,6 +114,25 @@ impl DeadLetter {
     }
 }
 
+/// Wish of an operator to make a dead letter of the event that the log stands still at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuryRequest {
+    /// Time of the request.
+    pub at: Timestamp,
+}
+
+impl BuryRequest {
+    /// Key of the request for the event at a position of `EVENTS`.
+    #[must_use]
+    pub fn key(sequence: u64) -> String {
+        format!("event-{sequence}")
+    }
+}
+
+impl Payload for BuryRequest {
+    const SCHEMA: &'static str = "bury-request/1";
+}
+
 impl Payload for DeadLetter {
     const SCHEMA: &'static str = "dead-letter/1";
 }
