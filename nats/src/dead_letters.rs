@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use ulex_domain::log::LogEpoch;
 use ulex_domain::{FailureCode, Timestamp};
 
 use crate::transport::{Headers, Message};
@@ -102,8 +103,9 @@ impl DeadLetter {
 
     /// Names the letter: that of a message which is given up twice is the same.
     #[must_use]
-    pub fn message_id(log: &str, sequence: u64) -> String {
-        format!("dead {log} {sequence}")
+    pub fn message_id(log: &LogEpoch, sequence: u64) -> String {
+        let LogEpoch { log, epoch } = log;
+        format!("dead {log} {epoch} {sequence}")
     }
 
     /// The message as it came, to be appended again; `None` if its body cannot be restored.
@@ -112,6 +114,25 @@ impl DeadLetter {
         let payload = self.body.bytes()?;
         Some(Message { subject: self.subject.clone(), reply: None, headers: self.headers.clone(), payload })
     }
+}
+
+/// Wish of an operator to make a dead letter of the event that the log stands still at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuryRequest {
+    /// Time of the request.
+    pub at: Timestamp,
+}
+
+impl BuryRequest {
+    /// Key of the request for the event at a position of `EVENTS`.
+    #[must_use]
+    pub fn key(sequence: u64) -> String {
+        format!("event-{sequence}")
+    }
+}
+
+impl Payload for BuryRequest {
+    const SCHEMA: &'static str = "bury-request/1";
 }
 
 impl Payload for DeadLetter {

@@ -135,6 +135,10 @@ pub const VERDICTS: BucketSpec = BucketSpec { name: name("verdicts"), history: 1
 /// Settings that were changed at run time: [`Overrides`].
 pub const CONFIG: BucketSpec = BucketSpec { name: name("config"), history: 64, ttl: None, durable: true };
 
+/// Events that operators want out of the way of the log: [`crate::dead_letters::BuryRequest`].
+pub const BURIALS: BucketSpec =
+    BucketSpec { name: name("burials"), history: 1, ttl: Some(DAY), durable: true };
+
 /// Running tasks: [`Progress`].
 pub const PROGRESS: BucketSpec =
     BucketSpec { name: name("progress"), history: 1, ttl: Some(DAY), durable: false };
@@ -144,13 +148,14 @@ pub const MODELS: &str = "models";
 
 /// Every bucket, with the Rust type of its values.
 #[must_use]
-pub fn buckets(meta_timeout: Duration) -> [(BucketSpec, &'static str); 6] {
+pub fn buckets(meta_timeout: Duration) -> [(BucketSpec, &'static str); 7] {
     [
         (members(meta_timeout), "membership::Heartbeat"),
         (leases(meta_timeout), "leases::LeaseRecord"),
         (REGISTRY, "models::LivePointer"),
         (VERDICTS, "models::GateVerdict"),
         (CONFIG, "overrides::Overrides"),
+        (BURIALS, "dead_letters::BuryRequest"),
         (PROGRESS, "training::Progress"),
     ]
 }

@@ -6,6 +6,9 @@
 //! - Owns: the consumer `ingest`, while it is the one that works.
 //! - On failure: a store that is away is told to callers that wait, and tried again, with growing pauses, for
 //!   publishers that do not; an event that can never be applied becomes a dead letter and does not hold up the others.
+//!
+//! Three stages, each with its own state: `EventReader` pulls and reads ahead, `Committer` applies, `Settler` tells and
+//! acknowledges. `IngestDriver` commits a group while the one before it is settled.
 //! - On shutdown: settles the batch at hand, then stops; the rest stays in the log.
 //!
 //! # Exactly once, at every crash
@@ -25,30 +28,43 @@
 //! A failure of the store ends a batch: what comes behind the failure goes back to the log with it, because a later
 //! position in the store would hide an earlier one for ever. For the same reason nothing is acknowledged out of order.
 //!
-//! An event whose caller was told 503 must not take effect, now or in a replay: it is removed from the log *before* the
-//! answer; if that fails, nobody is answered and the event comes again. A caller that has stopped waiting is treated
-//! the same way, by the deadline that travels with its event. A dead letter is kept before its event is settled; both
-//! happening twice is noticed by the letter's id.
+//! # Three outcomes
+//! A transaction is applied, certainly not applied, or unknown. What is unknown goes back to the log, and nobody is told
+//! anything: when it is delivered again the store says, by its position, whether it was applied, and a change that was
+//! committed and never announced is announced then.
+//!
+//! An event whose caller was told 503 must not take effect, now or in a replay. After a failure it is removed from the log
+//! *before* the answer; if that fails, nobody is answered and the event comes again. An event whose caller has stopped
+//! waiting, by the duration that travels with it, gives the store its position alone. The store says in that transaction
+//! whether the position was reached before; if it was not, no ingester that wakes up can apply the event any more, and
+//! only then is the caller told. A dead letter is kept before its event is settled; both happening twice is noticed by the
+//! letter's id.
 
 mod announce;
-mod batch;
+mod checkpoints;
+mod committer;
+mod disposer;
+mod driver;
+mod entry;
 mod measures;
+mod prefetch;
+mod reader;
 mod server_clock;
+mod settler;
 mod spans;
-mod worker;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use actix::prelude::*;
 use serde_json::json;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{oneshot, watch};
 use ulex_actors::{Observe, Shutdown};
 use ulex_nats::Bus;
 use ulex_recommenders::service::Recommender;
 
 use crate::published::Admission;
-use worker::Worker;
+use driver::IngestDriver;
 
 /// What an ingester needs.
 #[derive(Clone)]
@@ -65,9 +81,9 @@ pub struct IngestParts {
     pub admission: Admission,
 }
 
-/// What [`Observe`] shows.
+/// Counters that [`Observe`] shows.
 #[derive(Debug, Default)]
-struct Counts {
+struct IngestCounters {
     /// Messages.
     applied: u64,
     /// Rows of the store.
@@ -79,17 +95,16 @@ struct Counts {
     /// Messages that became dead letters.
     dead: u64,
     /// Messages taken out of the log because their caller was told 503.
-    refused: u64,
+    rejected: u64,
     /// Times that the bus or the store failed.
     failures: u64,
 }
 
-/// See the module documentation.
+/// The actor of an ingester: starts the loop, counts, and ends it.
 pub struct Ingest {
     parts: IngestParts,
-    counts: Rc<RefCell<Counts>>,
-    stop: Rc<Notify>,
-    stopping: Rc<Cell<bool>>,
+    counters: Rc<RefCell<IngestCounters>>,
+    stop: watch::Sender<bool>,
     settled: Option<oneshot::Receiver<()>>,
 }
 
@@ -97,7 +112,7 @@ impl Ingest {
     /// Prepares an ingester; it begins to pull when it is started.
     #[must_use]
     pub fn new(parts: IngestParts) -> Self {
-        Self { parts, counts: Rc::default(), stop: Rc::default(), stopping: Rc::default(), settled: None }
+        Self { parts, counters: Rc::default(), stop: watch::Sender::new(false), settled: None }
     }
 }
 
@@ -107,11 +122,10 @@ impl Actor for Ingest {
     fn started(&mut self, ctx: &mut Self::Context) {
         let (done, settled) = oneshot::channel();
         self.settled = Some(settled);
-        let counts = Rc::clone(&self.counts);
-        let worker =
-            Worker::new(self.parts.clone(), counts, (Rc::clone(&self.stop), Rc::clone(&self.stopping)));
+        let counters = Rc::clone(&self.counters);
+        let driver = IngestDriver::new(self.parts.clone(), counters, self.stop.subscribe());
         let work = async move {
-            worker.run().await;
+            driver.run().await;
             let _ = done.send(());
         };
         ctx.spawn(work.into_actor(self));
@@ -122,15 +136,15 @@ impl Handler<Observe> for Ingest {
     type Result = MessageResult<Observe>;
 
     fn handle(&mut self, _: Observe, _: &mut Context<Self>) -> Self::Result {
-        let counts = self.counts.borrow();
+        let counters = self.counters.borrow();
         MessageResult(json!({
-            "applied": counts.applied,
-            "rows": counts.rows,
-            "batches": counts.batches,
-            "duplicates": counts.duplicates,
-            "dead": counts.dead,
-            "refused": counts.refused,
-            "failures": counts.failures,
+            "applied": counters.applied,
+            "rows": counters.rows,
+            "batches": counters.batches,
+            "duplicates": counters.duplicates,
+            "dead": counters.dead,
+            "refused": counters.rejected,
+            "failures": counters.failures,
         }))
     }
 }
@@ -139,8 +153,7 @@ impl Handler<Shutdown> for Ingest {
     type Result = ResponseActFuture<Self, ()>;
 
     fn handle(&mut self, _: Shutdown, _: &mut Context<Self>) -> Self::Result {
-        self.stopping.set(true);
-        self.stop.notify_one();
+        self.stop.send_replace(true);
         let settled = self.settled.take();
         let wait = async move {
             if let Some(settled) = settled {

@@ -7,7 +7,10 @@
 //! | `feedback/1` | `event.feedback.*` | Gorse's feedback, one object or an array |
 //! | `users/1` | `event.user.*` | Gorse's users, one object or an array |
 //! | `items/1` | `event.item.*` | Gorse's items, one object or an array |
-//! | `event/1` | any | an [`EventEnvelope`], as the REST gateway writes it |
+//! | `event/1` | as its command is about | an [`EventEnvelope`], as the REST gateway writes it |
+//!
+//! A right to publish to the subjects of one kind is a right to change that kind and no other: a command on the subject of
+//! another kind is refused, and an envelope creates no users or items that a publisher's record could not create.
 //!
 //! A record says in `Op` what is to be done; neighbours of an array that ask for the same make one event, so that an
 //! array takes effect in its order. A message takes effect as a whole or not at all. Nothing here depends on the clock
@@ -127,7 +130,7 @@ pub fn events_of(
     let given_id = given_id(message)?;
     let kind = match message.headers.get(SCHEMA_HEADER) {
         None => Kind::of_subject(&message.subject)?,
-        Some(schema) if schema == EventEnvelope::SCHEMA => return envelope(message, given_id),
+        Some(schema) if schema == EventEnvelope::SCHEMA => return envelope(message, given_id, admission),
         Some(schema) => Kind::of_schema(schema, &message.subject)?,
     };
     let events = grouped(kind.decode(&message.payload)?, moment(appended_at), admission)?;
@@ -145,9 +148,25 @@ fn given_id(message: &Message) -> Result<Option<EventId>, String> {
     EventId::new(text).map(Some).map_err(|reason| format!("{name}: {reason}"))
 }
 
-fn envelope(message: &Message, given_id: Option<EventId>) -> Result<Vec<EventEnvelope>, String> {
+fn envelope(
+    message: &Message,
+    given_id: Option<EventId>,
+    admission: Admission,
+) -> Result<Vec<EventEnvelope>, String> {
     let read = serde_json::from_slice(&message.payload);
-    let envelope: EventEnvelope = read.map_err(|reason: JsonError| reason.to_string())?;
+    let mut envelope: EventEnvelope = read.map_err(|reason: JsonError| reason.to_string())?;
+    let (topic, _) = envelope.event.subject();
+    if Kind::of_subject(&message.subject)?.token() != topic.as_str() {
+        let expected = topic.as_str();
+        return Err(format!(
+            "subject: expected event.{expected}.* for this command, got {:?}",
+            message.subject
+        ));
+    }
+    if let Command::PutFeedback { insert_users, insert_items, .. } = &mut envelope.event {
+        *insert_users &= admission.insert_users;
+        *insert_items &= admission.insert_items;
+    }
     Ok(vec![EventEnvelope { event_id: envelope.event_id.or(given_id), ..envelope }])
 }
 

@@ -86,6 +86,14 @@ pub enum DeadAction {
         /// Send this file instead of the body that was refused
         #[arg(long, value_name = "FILE", requires = "number", conflicts_with = "all")]
         body: Option<PathBuf>,
+        /// Also send letters that replace or remove rows, which may have been written since
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Make a dead letter of the event at this position of the log, at which ingest stands still
+    Bury {
+        /// Its position, as the error in the log of the ingester names it
+        sequence: u64,
     },
 }
 

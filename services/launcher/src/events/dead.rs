@@ -2,22 +2,25 @@
 //!
 //! A letter that is sent again goes back to the log as it came, or with another body. It keeps its event id, or gets one,
 //! so that a command that was interrupted can be repeated: the store knows it. To the stream it is a new message, which
-//! must not be dropped as a repetition of the old one. The letter is removed once the log has the event, unless its
+//! must not be dropped as a repetition of the old one. Letters go in the order of the log they came from. One that replaces
+//! or removes rows would undo what was written after it, and is sent only by `--overwrite`. The letter is removed once the log has the event, unless its
 //! ingester says that the store is away.
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use ulex_domain::{Command, FeedbackMode};
 use ulex_nats::Bus;
 use ulex_nats::bus::{Inbox, Reader};
-use ulex_nats::dead_letters::{DeadBody, DeadLetter};
+use ulex_nats::dead_letters::{BuryRequest, DeadBody, DeadLetter};
 use ulex_nats::events::{EventEnvelope, Receipt};
-use ulex_nats::topology::{DEAD, EVENTS};
+use ulex_nats::topology::{BURIALS, DEAD, EVENTS};
 use ulex_nats::transport::{
     EVENT_ID_HEADER, EXPIRES_HEADER, MESSAGE_ID_HEADER, Message, RECEIPT_HEADER, ReadFrom, TRACE_HEADER,
 };
+use ulex_server::published::{Admission, events_of};
 
 use super::{EventsError, READ, READ_WAIT};
 use crate::command_line::DeadAction;
@@ -43,14 +46,37 @@ pub(super) async fn run(bus: &Bus, action: &DeadAction) -> Result<(), EventsErro
             print(&format!("{text}\n"));
             Ok(())
         }
-        DeadAction::Replay { number: Some(number), body, .. } => {
-            let letter = letter(bus, *number).await?;
-            replay(bus, vec![(*number, letter)], body.as_deref()).await
+        DeadAction::Replay { number: Some(number), body, overwrite, .. } => {
+            let letters = vec![(*number, letter(bus, *number).await?)];
+            // A body of the operator's own says what is to be there now.
+            replay(bus, letters, body.as_deref(), *overwrite || body.is_some()).await
         }
-        DeadAction::Replay { number: None, .. } => {
-            replay(bus, letters(bus, ReadFrom::First, usize::MAX).await?, None).await
+        DeadAction::Replay { number: None, overwrite, .. } => {
+            let mut letters = letters(bus, ReadFrom::First, usize::MAX).await?;
+            letters.sort_by_key(|(number, letter)| (letter.sequence, *number));
+            replay(bus, letters, None, *overwrite).await
         }
+        DeadAction::Bury { sequence } => bury(bus, *sequence).await,
     }
+}
+
+/// Asks the ingester that stands still at an event to make a dead letter of it.
+async fn bury(bus: &Bus, sequence: u64) -> Result<(), EventsError> {
+    let requests = bus.bucket::<BuryRequest>(&BURIALS).await?;
+    requests.put(&BuryRequest::key(sequence), &BuryRequest { at: bus.clock().timestamp() }).await?;
+    print(&format!(
+        "asked for: the ingester buries the event at position {sequence} if it stands still there; see `ulex events dead list`\n"
+    ));
+    Ok(())
+}
+
+/// Whether sending a letter again could undo what was written after it: all but feedback that is added up. A letter
+/// that cannot be read has no effect.
+fn may_overwrite(message: &Message) -> bool {
+    let admission = Admission { insert_users: true, insert_items: true };
+    let events = events_of(message, SystemTime::UNIX_EPOCH, admission).unwrap_or_default();
+    let adds = |event: &Command| matches!(event, Command::PutFeedback { mode: FeedbackMode::Accumulate, .. });
+    !events.iter().all(|envelope| adds(&envelope.event))
 }
 
 /// The newest `limit` letters from a place on, oldest first. A letter that cannot be read is said and left out.
@@ -105,7 +131,12 @@ fn list(letters: &[Numbered]) -> String {
 }
 
 /// Sends letters in order. One that cannot be sent does not keep back the others.
-async fn replay(bus: &Bus, letters: Vec<Numbered>, body: Option<&Path>) -> Result<(), EventsError> {
+async fn replay(
+    bus: &Bus,
+    letters: Vec<Numbered>,
+    body: Option<&Path>,
+    overwrite: bool,
+) -> Result<(), EventsError> {
     if letters.is_empty() {
         print("there are no dead letters\n");
         return Ok(());
@@ -120,6 +151,13 @@ async fn replay(bus: &Bus, letters: Vec<Numbered>, body: Option<&Path>) -> Resul
     let mut inbox: Inbox<Receipt> = bus.inbox().await?;
     let mut kept = 0;
     for (number, letter) in letters {
+        if !overwrite && letter.revive().is_some_and(|message| may_overwrite(&message)) {
+            kept += 1;
+            print(&format!(
+                "{number:>8}  kept: it replaces or removes rows that may have been written since; --overwrite sends it\n"
+            ));
+            continue;
+        }
         match send(bus, &mut inbox, (number, &letter, body.clone())).await {
             Ok(Sent { said, settled }) => {
                 if settled {

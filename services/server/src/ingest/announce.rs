@@ -76,9 +76,9 @@ impl Touched {
 
 /// The changes of events that were applied at some time, said again from what the store holds now: deletions first, then
 /// whatever is there, so that one who heard nothing of it and one who heard everything end up with the same.
-pub(super) async fn again(store: &dyn DataStore, events: &[&Command]) -> Result<Vec<Change>, StorageError> {
+pub(super) async fn again(store: &dyn DataStore, commands: &[Command]) -> Result<Vec<Change>, StorageError> {
     let mut touched = Touched::default();
-    events.iter().for_each(|event| touched.note(event));
+    commands.iter().for_each(|command| touched.note(command));
     let Touched { mut users, mut items, mut pairs, deleted_users, deleted_items } = touched;
     let mut changes = Vec::new();
     for user_id in deleted_users {

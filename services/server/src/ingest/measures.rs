@@ -11,6 +11,8 @@ pub(super) struct Measures {
     pub(super) dead: Counter,
     pub(super) refused: Counter,
     pub(super) failures: Counter,
+    /// 1 while the log stands still because the store does not take events.
+    pub(super) stalled: Gauge,
     /// Seconds that this process is ahead of the server that appends messages.
     pub(super) clock_difference: Gauge,
     /// Messages of one transaction.
@@ -29,6 +31,7 @@ impl Measures {
             dead: counter!("ulex_events_dead_total"),
             refused: counter!("ulex_events_refused_total"),
             failures: counter!("ulex_ingest_failures_total"),
+            stalled: gauge!("ulex_ingest_stalled"),
             clock_difference: gauge!("ulex_clock_difference_seconds"),
             batch: histogram!("ulex_ingest_batch_messages"),
             batch_seconds: histogram!("ulex_ingest_batch_seconds"),

@@ -5,7 +5,7 @@ use tracing::Span;
 use ulex_nats::trace_context::{continue_trace, is_sampled, link};
 use ulex_nats::transport::RawDelivery;
 
-use super::batch::Entry;
+use super::entry::IngestEntry;
 
 /// From when a message is pulled until it is settled; a child of the span it was appended in. None for a message of
 /// which nobody records a trace.
@@ -26,12 +26,12 @@ pub(super) fn of_message(delivery: &dyn RawDelivery) -> Span {
 }
 
 /// The span of the message whose trace has the work.
-pub(super) fn lead(group: &[Entry]) -> Span {
+pub(super) fn lead(group: &[IngestEntry]) -> Span {
     traced(group).next().cloned().unwrap_or_else(Span::none)
 }
 
 /// One for each other trace; they end when they are dropped.
-pub(super) fn shared(group: &[Entry]) -> Vec<Span> {
+pub(super) fn shared(group: &[IngestEntry]) -> Vec<Span> {
     let mut traced = traced(group);
     let Some(lead) = traced.next() else { return Vec::new() };
     let beside = |span: &Span| {
@@ -47,6 +47,6 @@ pub(super) fn shared(group: &[Entry]) -> Vec<Span> {
     traced.map(beside).collect()
 }
 
-fn traced(group: &[Entry]) -> impl Iterator<Item = &Span> {
+fn traced(group: &[IngestEntry]) -> impl Iterator<Item = &Span> {
     group.iter().map(|entry| &entry.span).filter(|span| !span.is_disabled())
 }

@@ -1,5 +1,6 @@
 mod doubles;
 mod on_nats;
+mod outcomes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use ulex_storage::cache::MemoryCache;
 use ulex_storage::data::{DataStore, MemoryStore};
 
 use self::doubles::{Faults, FaultyBus, FaultyStore, Point, Side, Way};
-use super::worker::Hand;
 use super::*;
 use crate::gateway::{Gateway, SubmitError};
 
@@ -27,7 +27,7 @@ struct Place {
     parts: IngestParts,
     store: Arc<FaultyStore>,
     faults: Arc<Faults>,
-    counts: Rc<RefCell<Counts>>,
+    counts: Rc<RefCell<IngestCounters>>,
 }
 
 impl Place {
@@ -67,8 +67,8 @@ impl Place {
         self.publish("feedback", id, &body).await;
     }
 
-    fn worker(&self) -> Worker {
-        Worker::new(self.parts.clone(), Rc::clone(&self.counts), (Rc::default(), Rc::default()))
+    fn worker(&self) -> IngestDriver {
+        IngestDriver::new(self.parts.clone(), Rc::clone(&self.counts), watch::Sender::new(false).subscribe())
     }
 
     /// Ingests until the log is drained.
@@ -214,15 +214,12 @@ async fn a_late_ingester_does_no_harm() {
     drop(asleep);
     place.drain().await;
     assert_eq!(place.value("a").await, 1.0);
-    let worker = place.worker();
-    worker.learn_log().await.unwrap();
-    let mut puller = place.parts.bus.raw_puller(&INGEST, None).await.unwrap();
-    let mut hand = Hand::default();
-    worker.read(held, &mut hand.ahead).await.unwrap();
-    let group = hand.ahead.next_group(100);
+    let mut state = place.worker().open().await.unwrap();
+    state.reader.accept(held).await.unwrap();
+    let group = state.reader.next_group(100);
     assert_eq!(group.len(), 1);
-    worker.commit(group, puller.as_mut(), &mut hand).await;
-    worker.settle_behind(&mut hand).await;
+    assert!(state.commit(group).await.is_continue());
+    state.settle_committed().await;
     assert_eq!(place.value("a").await, 1.0);
 }
 
@@ -365,7 +362,7 @@ async fn what_nobody_waits_for_any_more_is_removed_unless_it_was_applied() {
         }
     }
     assert_eq!(place.store.inner.user(&UserId::new("late")).await.unwrap(), None);
-    assert_eq!(place.counts.borrow().refused, 1);
+    assert_eq!(place.counts.borrow().rejected, 1);
 }
 
 #[tokio::test(start_paused = true)]

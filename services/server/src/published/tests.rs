@@ -171,6 +171,24 @@ fn an_envelope_of_the_gateway_is_read_as_it_is() {
 }
 
 #[test]
+fn a_right_to_publish_feedback_is_no_right_to_delete_users() {
+    let (user_id, item_id) = (UserId::new("u"), ItemId::new("i"));
+    let commands = [
+        (Command::DeleteUser { user_id: user_id.clone() }, "user"),
+        (Command::PutItems { items: Vec::new() }, "item"),
+        (Command::DeleteItem { item_id: item_id.clone() }, "item"),
+        (Command::DeleteFeedback { user_id, item_id, feedback_type: None }, "feedback"),
+    ];
+    for (event, own) in commands {
+        let body = serde_json::to_string(&EventEnvelope { event_id: None, event }).unwrap();
+        for kind in ["user", "item", "feedback"] {
+            let read = read(kind, &[("ulex-schema", "event/1")], &body);
+            assert_eq!(read.is_ok(), kind == own, "{body} on {kind}: {read:?}");
+        }
+    }
+}
+
+#[test]
 fn a_refusal_names_row_and_field_and_what_was_expected() {
     for (kind, body, start, expected) in [
         ("feedback", r#"{"FeedbackType":"a","ItemId":"i"}"#, "UserId: ", "non-empty"),

@@ -48,7 +48,7 @@ async fn letters_are_listed_and_go_back_to_the_log_with_their_id() {
     assert!(text.contains("malformed") && text.contains("UserId: expected a name"), "{text}");
     assert_eq!(letters(&bus, ReadFrom::First, 1).await.unwrap()[0].0, 2, "the newest");
 
-    run(&bus, &DeadAction::Replay { number: None, all: true, body: None }).await.unwrap();
+    run(&bus, &DeadAction::Replay { number: None, all: true, body: None, overwrite: false }).await.unwrap();
     let sent = sent_again(&bus, 2).await;
     let ids: Vec<&str> = sent.iter().map(|message| message.headers[EVENT_ID_HEADER].as_str()).collect();
     assert_eq!(ids, ["first", "second"]);
@@ -64,7 +64,9 @@ async fn a_letter_goes_back_with_another_body() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("fixed.json");
     std::fs::write(&file, r#"{"UserId":"u"}"#).unwrap();
-    run(&bus, &DeadAction::Replay { number: Some(1), all: false, body: Some(file) }).await.unwrap();
+    run(&bus, &DeadAction::Replay { number: Some(1), all: false, body: Some(file), overwrite: false })
+        .await
+        .unwrap();
     assert_eq!(sent_again(&bus, 1).await[0].payload, r#"{"UserId":"u"}"#);
 }
 
@@ -83,13 +85,15 @@ async fn a_letter_stays_if_its_body_is_lost_or_the_store_is_away() {
         }
     };
     let result = tokio::select! {
-        result = run(&bus, &DeadAction::Replay { number: None, all: true, body: None }) => result,
+        result = run(&bus, &DeadAction::Replay { number: None, all: true, body: None, overwrite: false }) => result,
         () = answering => panic!("ended"),
     };
     assert!(matches!(result, Err(EventsError::Kept(2))), "{result:?}");
     assert_eq!(letters(&bus, ReadFrom::First, 10).await.unwrap().len(), 2);
     let sent = sent_again(&bus, 2).await.len();
-    run(&bus, &DeadAction::Replay { number: Some(2), all: false, body: None }).await.unwrap();
+    run(&bus, &DeadAction::Replay { number: Some(2), all: false, body: None, overwrite: false })
+        .await
+        .unwrap();
     assert_eq!(sent_again(&bus, 2).await.len(), sent + 1, "the next try is not taken for a repetition");
 }
 
@@ -101,4 +105,24 @@ async fn refuse(bus: &Bus, delivery: &dyn RawDelivery) {
         bus.send_to(inbox, &receipt).await.unwrap();
     }
     delivery.term().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_could_undo_what_was_written_after_it_is_kept_unless_told_otherwise() {
+    let bus = empty().await;
+    give_up(&bus, "user", r#"{"UserId":"u","Comment":"old"}"#, 100).await;
+    let all = |overwrite| DeadAction::Replay { number: None, all: true, body: None, overwrite };
+    let result = run(&bus, &all(false)).await;
+    assert!(matches!(result, Err(EventsError::Kept(1))), "{result:?}");
+    assert!(sent_again(&bus, 1).await.is_empty());
+    run(&bus, &all(true)).await.unwrap();
+    assert_eq!(sent_again(&bus, 1).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_to_bury_is_there_for_the_ingester() {
+    let bus = empty().await;
+    run(&bus, &DeadAction::Bury { sequence: 17 }).await.unwrap();
+    let requests = bus.bucket::<BuryRequest>(&BURIALS).await.unwrap();
+    assert!(requests.get(&BuryRequest::key(17)).await.unwrap().is_some());
 }

@@ -54,6 +54,10 @@ pub(super) struct Faults {
     next: Mutex<Option<(Point, Side, Way)>>,
     /// How often the store fails from now on.
     pub(super) away: Mutex<usize>,
+    /// How often the store does not say how far it is.
+    pub(super) mute: Mutex<usize>,
+    /// How often the store refuses whatever it is given.
+    pub(super) refuses: Mutex<usize>,
     pub(super) hanging: Notify,
 }
 
@@ -278,16 +282,33 @@ fn away(text: String) -> StorageError {
     StorageError::Unavailable { backend: "test", action: "apply events", source: text.into() }
 }
 
+fn rejected(text: &str) -> StorageError {
+    StorageError::Rejected { backend: "test", action: "apply events", source: text.into() }
+}
+
+fn take_one(left: &Mutex<usize>) -> bool {
+    let mut left = left.lock();
+    let is_due = *left > 0;
+    *left = left.saturating_sub(1);
+    is_due
+}
+
 type Fallible<T> = Result<T, StorageError>;
 
 #[async_trait]
 impl DataStore for FaultyStore {
     async fn apply(&self, submissions: Vec<Submission>) -> Fallible<Vec<Outcome>> {
-        {
-            let mut left = self.faults.away.lock();
-            if *left > 0 {
-                *left -= 1;
-                return Err(away("away".to_owned()));
+        if take_one(&self.faults.away) {
+            return Err(away("away".to_owned()));
+        }
+        if take_one(&self.faults.refuses) {
+            return Err(rejected("no such table"));
+        }
+        for submission in &submissions {
+            let names = |id: &'static str| submission.event.find_text(|text| text.text == id).is_some();
+            assert!(!names("panics"), "an event that cannot be borne");
+            if names("rejected") {
+                return Err(rejected("a value that no store keeps"));
             }
         }
         self.faults.pass(Point::Apply, Side::Before).await.map_err(away)?;
@@ -297,6 +318,9 @@ impl DataStore for FaultyStore {
     }
 
     async fn log_position(&self, log: &str) -> Fallible<Option<LogPosition>> {
+        if take_one(&self.faults.mute) {
+            return Err(away("mute".to_owned()));
+        }
         self.inner.log_position(log).await
     }
 

@@ -25,7 +25,7 @@ impl Cluster {
         Self { bus, transport, store: Arc::new(MemoryStore::new()) }
     }
 
-    fn worker(&self) -> Worker {
+    fn worker(&self) -> IngestDriver {
         let plan = Plan::new(&Settings::default());
         let cache = Arc::new(MemoryCache::new(1 << 20));
         let recommender = Recommender::new(Arc::clone(&self.store), cache, plan, Duration::ZERO);
@@ -37,7 +37,7 @@ impl Cluster {
             batch_rows: 50,
             admission,
         };
-        Worker::new(parts, Rc::default(), (Rc::default(), Rc::default()))
+        IngestDriver::new(parts, Rc::default(), watch::Sender::new(false).subscribe())
     }
 
     async fn click(&self, number: u32) {
