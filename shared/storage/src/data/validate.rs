@@ -1,8 +1,8 @@
 //! What every backend refuses before it touches anything.
 
-use ulex_domain::{Command, CommandText};
 #[cfg(feature = "postgres")]
 use ulex_domain::TextField;
+use ulex_domain::{Command, CommandText};
 
 use super::Submission;
 use crate::StorageError;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use serde_json::json;
 use ulex_domain::{Command, EventId, Feedback, MAX_ID_LENGTH, UserId};
 
-
 use super::{applied_until, apply, at, feedback_of, item, named, overwrite, position, post, row, user};
 use crate::ErrorKind;
 use crate::data::{Counts, DataStore, Submission};
