@@ -184,7 +184,7 @@ impl<'session> Transaction<'session> {
         let events: [&(dyn ToSql + Sync); 2] = [&ids, &now];
         try_join!(
             maybe(!ids.is_empty(), self.client.execute(&self.statements.put_events, &events)),
-            async { if positions.is_empty() { Ok(0) } else { self.put_positions(&positions).await } },
+            maybe(!positions.is_empty(), self.put_positions(&positions)),
         )?;
         Ok(())
     }
