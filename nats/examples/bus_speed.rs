@@ -40,7 +40,7 @@ fn consumer(order: Order) -> ConsumerSpec {
 async fn throughput(retention: Retention, order: Order) -> f64 {
     let bus: Arc<dyn Transport> = Arc::new(InProcess::open(None).unwrap());
     bus.ensure_stream(&stream(retention)).await.unwrap();
-    let mut puller = bus.puller(&consumer(order)).await.unwrap();
+    let mut puller = bus.puller(&consumer(order), None).await.unwrap();
     let payload = Bytes::from(vec![b'x'; 300]);
     let began = Instant::now();
     let mut done = 0;
@@ -68,7 +68,7 @@ async fn settle(pulled: Vec<Box<dyn ulex_nats::transport::RawDelivery>>) -> u32 
 async fn latency() -> (Duration, Duration) {
     let bus: Arc<dyn Transport> = Arc::new(InProcess::open(None).unwrap());
     bus.ensure_stream(&stream(Retention::Limits)).await.unwrap();
-    let mut puller = bus.puller(&consumer(Order::Strict)).await.unwrap();
+    let mut puller = bus.puller(&consumer(Order::Strict), None).await.unwrap();
     let (back, mut heard) = tokio::sync::mpsc::channel(1);
     let waiter = tokio::spawn(async move {
         loop {

@@ -77,7 +77,7 @@ impl Bench {
     /// Messages a second, pulled and acknowledged.
     async fn drain(&self, order: Order, count: u32) -> f64 {
         let name = if order == Order::Strict { "strict" } else { "any" };
-        let mut puller = self.bus.puller(&self.consumer(name, order)).await.unwrap();
+        let mut puller = self.bus.puller(&self.consumer(name, order), None).await.unwrap();
         let (mut done, began) = (0, Instant::now());
         while done < count {
             done += settle(puller.as_mut()).await;
@@ -107,11 +107,11 @@ impl Bench {
         let spec = self.consumer("taken-over", Order::Strict);
         there.block_on(async {
             let bus = JetStream::connect(&self.settings, WAIT).await.unwrap();
-            let mut puller = bus.puller(&spec).await.unwrap();
+            let mut puller = bus.puller(&spec, None).await.unwrap();
             assert!(!puller.pull(1, WAIT).await.unwrap().is_empty());
             std::mem::forget((puller, bus));
         });
-        let mut successor = here.block_on(self.bus.puller(&spec)).unwrap();
+        let mut successor = here.block_on(self.bus.puller(&spec, None)).unwrap();
         there.shutdown_background();
         let died = Instant::now();
         assert!(!here.block_on(successor.pull(1, WAIT)).unwrap().is_empty());

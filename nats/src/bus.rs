@@ -27,8 +27,8 @@ pub use subscription::{Inbox, InboxAddresses, Received, Subscription};
 
 use crate::subject::{ROOT, filter_of, subject_of};
 use crate::transport::{
-    Appended, Backlog, BucketSpec, ConsumerSpec, Headers, MESSAGE_ID_HEADER, Message, RECEIPT_HEADER,
-    RawPuller, RawReader, ReadFrom, SCHEMA_HEADER, StreamSpec, StreamState, Transport,
+    Appended, Backlog, BucketSpec, CheckpointSource, ConsumerSpec, Headers, MESSAGE_ID_HEADER, Message,
+    RECEIPT_HEADER, RawPuller, RawReader, ReadFrom, SCHEMA_HEADER, StreamSpec, StreamState, Transport,
 };
 use crate::{BusError, Payload, Request, Subject, trace_context};
 
@@ -106,12 +106,17 @@ impl Bus {
         self.transport.publish(message(subject_of(self.tenant.as_str(), event), event, headers)?).await
     }
 
-    /// Sends `payload` to one inbox: an answer or a receipt.
+    /// Sends `payload` to one inbox: an answer or a receipt. The address comes from a publisher, who must not borrow the
+    /// rights of this process, so it has to be an inbox.
     ///
     /// # Errors
     ///
-    /// As [`Bus::publish`].
+    /// As [`Bus::publish`]; [`BusError::Refused`] if the address is none of an inbox.
     pub async fn send_to<P: Payload>(&self, inbox: &str, payload: &P) -> Result<(), BusError> {
+        if !is_inbox(inbox, &self.transport.inbox()) {
+            let reason = "receipts and answers go to inboxes only".to_owned();
+            return Err(BusError::Refused { name: inbox.to_owned(), reason });
+        }
         self.transport.publish(message(inbox.to_owned(), payload, Headers::new())?).await
     }
 
@@ -199,17 +204,22 @@ impl Bus {
     ///
     /// As [`Bus::ensure_consumer`].
     pub async fn puller<P: Payload>(&self, spec: &ConsumerSpec) -> Result<Puller<P>, BusError> {
-        let raw = self.transport.puller(&self.own_consumer(spec)).await?;
+        let raw = self.transport.puller(&self.own_consumer(spec), None).await?;
         Ok(Puller::new(raw))
     }
 
-    /// [`Bus::puller`] of messages in bytes, for a stream that holds several schemas.
+    /// [`Bus::puller`] of messages in bytes, for a stream that holds several schemas. With `checkpoints`, whoever takes
+    /// the consumer compares the log with the data store and goes on behind the store's place.
     ///
     /// # Errors
     ///
     /// As [`Bus::ensure_consumer`].
-    pub async fn raw_puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError> {
-        self.transport.puller(&self.own_consumer(spec)).await
+    pub async fn raw_puller(
+        &self,
+        spec: &ConsumerSpec,
+        checkpoints: Option<Arc<dyn CheckpointSource>>,
+    ) -> Result<Box<dyn RawPuller>, BusError> {
+        self.transport.puller(&self.own_consumer(spec), checkpoints).await
     }
 
     /// What this tenant's consumer has before it.
@@ -288,6 +298,16 @@ impl Bus {
             ..spec.clone()
         }
     }
+}
+
+/// Whether an address is below `_INBOX` or below the prefix of this deployment's own inboxes.
+pub(crate) fn is_inbox(address: &str, own_inbox: &str) -> bool {
+    let prefix = own_inbox.rsplit_once('.').map_or("_INBOX", |(prefix, _)| prefix);
+    let is_below = |prefix: &str| address.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+    let is_literal = |token: &str| {
+        !token.is_empty() && !token.contains(|c: char| matches!(c, '*' | '>') || c.is_whitespace())
+    };
+    (is_below("_INBOX") || is_below(prefix)) && address.split('.').all(is_literal)
 }
 
 fn message<P: Payload>(subject: String, payload: &P, mut headers: Headers) -> Result<Message, BusError> {

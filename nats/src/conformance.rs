@@ -81,7 +81,7 @@ impl Place {
     /// A stream, a consumer with this definition, and a puller of it.
     pub(crate) async fn drained(&self, retention: Retention, spec: &ConsumerSpec) -> Box<dyn RawPuller> {
         self.bus.ensure_stream(&self.stream_spec(retention)).await.unwrap();
-        self.bus.puller(spec).await.unwrap()
+        self.bus.puller(spec, None).await.unwrap()
     }
 
     /// Appends events of one kind, each `(key, body)`.

@@ -26,6 +26,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout, timeout_at};
+use ulex_domain::LogEpoch;
 
 use self::bucket::{Bucket, Opened};
 use self::core::Core;
@@ -37,8 +38,9 @@ use crate::BusError;
 use crate::queue::Kept;
 use crate::subject::{covers, overlap};
 use crate::transport::{
-    Appended, Backlog, BucketSpec, ConsumerSpec, Message, Name, RawBucket, RawDelivery, RawObjects,
-    RawPuller, RawReader, RawSubscription, ReadFrom, StreamMessage, StreamSpec, StreamState, Transport,
+    Appended, ApplyMode, Backlog, BucketSpec, CheckpointSource, ConsumerSpec, Definition, DefinitionChange,
+    Message, Name, RawBucket, RawDelivery, RawObjects, RawPuller, RawReader, RawSubscription, ReadFrom,
+    StreamMessage, StreamSpec, StreamState, Transport,
 };
 
 /// How much an [`InProcess`] bus may take.
@@ -123,6 +125,16 @@ impl InProcess {
         let found = streams.iter().find(|(filters, _)| captures(filters));
         let found = found.map(|(_, stream)| Arc::clone(stream));
         found.ok_or_else(|| BusError::NoStream { subject: subject.to_owned() })
+    }
+
+    async fn redefine_stream(&self, spec: &StreamSpec) -> Result<(), BusError> {
+        self.ensure_stream(spec).await?;
+        let mut streams = self.streams.write();
+        if let Some((filters, stream)) = streams.iter_mut().find(|(_, stream)| stream.name == spec.name) {
+            *filters = spec.subjects.to_vec();
+            stream.redefine(spec.clone());
+        }
+        Ok(())
     }
 
     fn open_bucket(&self, spec: &BucketSpec) -> Result<Bucket, BusError> {
@@ -220,15 +232,9 @@ impl Transport for InProcess {
                 return Err(BusError::Refused { name: spec.name.clone().into_owned(), reason });
             }
         }
-        match streams.iter_mut().find(|(_, stream)| stream.name == spec.name) {
-            Some((filters, stream)) => {
-                *filters = spec.subjects.to_vec();
-                stream.redefine(spec.clone());
-            }
-            None => {
-                let stream = Arc::new(Stream::new(spec.clone(), self.options.stream_bytes));
-                streams.push((spec.subjects.to_vec(), stream));
-            }
+        if streams.iter().all(|(_, stream)| stream.name != spec.name) {
+            let stream = Arc::new(Stream::new(spec.clone(), self.options.stream_bytes));
+            streams.push((spec.subjects.to_vec(), stream));
         }
         Ok(())
     }
@@ -271,8 +277,17 @@ impl Transport for InProcess {
         self.stream(&spec.stream)?.ensure_consumer(spec).map(drop)
     }
 
-    async fn puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError> {
-        let seat = self.stream(&spec.stream)?.seat(spec)?;
+    async fn puller(
+        &self,
+        spec: &ConsumerSpec,
+        checkpoints: Option<Arc<dyn CheckpointSource>>,
+    ) -> Result<Box<dyn RawPuller>, BusError> {
+        let stream = self.stream(&spec.stream)?;
+        if let Some(source) = checkpoints {
+            let known = source.checkpoint(&stream.name_of_log).await?;
+            stream.meet(&known);
+        }
+        let seat = stream.seat(spec)?;
         Ok(Box::new(Pulling { seat: Arc::new(seat) }))
     }
 
@@ -284,7 +299,6 @@ impl Transport for InProcess {
         check_bucket_name(&spec.name)?;
         let mut buckets = self.buckets.lock();
         if let Some(bucket) = buckets.get(spec.name.as_ref()) {
-            bucket.redefine(spec.clone());
             return Ok(Box::new(Opened(Arc::clone(bucket))));
         }
         let bucket = Arc::new(self.open_bucket(spec)?);
@@ -305,6 +319,29 @@ impl Transport for InProcess {
         };
         known.insert(name.to_owned(), objects.clone());
         Ok(Box::new(objects))
+    }
+
+    async fn apply(
+        &self,
+        definition: &Definition,
+        mode: ApplyMode,
+    ) -> Result<Vec<DefinitionChange>, BusError> {
+        // Definitions of a process last as long as it does; what it was started with is what it wants.
+        if mode != ApplyMode::DryRun {
+            match definition {
+                Definition::Stream(spec) => self.redefine_stream(spec).await?,
+                Definition::Consumer(spec) => self.ensure_consumer(spec).await?,
+                Definition::Bucket(spec) => {
+                    drop(self.bucket(spec).await?);
+                    if let Some(bucket) = self.buckets.lock().get(spec.name.as_ref()) {
+                        bucket.redefine(spec.clone());
+                    }
+                }
+                Definition::Objects(name) => drop(self.objects(name).await?),
+                Definition::Cursors => {}
+            }
+        }
+        Ok(Vec::new())
     }
 
     async fn close(&self) {
@@ -378,8 +415,20 @@ impl RawDelivery for Delivered {
         self.kept.sequence
     }
 
+    fn log(&self) -> &LogEpoch {
+        self.seat.stream.log()
+    }
+
+    fn is_ambiguous(&self) -> bool {
+        false
+    }
+
     fn attempt(&self) -> u64 {
         self.attempt
+    }
+
+    fn lost_holders(&self) -> u64 {
+        0
     }
 
     fn appended_at(&self) -> SystemTime {

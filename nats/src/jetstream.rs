@@ -6,14 +6,16 @@
 mod bucket;
 mod convert;
 mod cursor;
+mod definitions;
 mod leader;
+mod log_server;
 mod objects;
 mod reader;
 mod shared_puller;
 mod stream;
-mod strict_puller;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_nats::client::RequestErrorKind;
@@ -25,11 +27,13 @@ use tokio::sync::watch;
 
 use self::convert::{headers_out, message_in};
 use self::cursor::Cursors;
+use self::definitions::Definitions;
 use self::shared_puller::SharedPuller;
-use self::strict_puller::StrictPuller;
+use crate::strict::StrictPuller;
 use crate::transport::{
-    Appended, Backlog, BucketSpec, ConsumerSpec, Message, Order, RawBucket, RawObjects, RawPuller, RawReader,
-    RawSubscription, ReadFrom, StreamSpec, StreamState, Transport,
+    Appended, ApplyMode, Backlog, BucketSpec, CheckpointSource, ConsumerSpec, Definition, DefinitionChange,
+    Message, Order, RawBucket, RawObjects, RawPuller, RawReader, RawSubscription, ReadFrom, StreamSpec,
+    StreamState, Transport,
 };
 use crate::{BusError, ConnectionSettings};
 
@@ -49,6 +53,9 @@ struct Inner {
     /// Unique among processes.
     node: String,
     closed: watch::Sender<bool>,
+    /// Number of times that a reader was built again: the server it reads from may be another one.
+    rebuilds: AtomicU64,
+    definitions: Definitions,
 }
 
 impl JetStream {
@@ -64,7 +71,15 @@ impl JetStream {
             async_nats::jetstream::ContextBuilder::new().timeout(ANSWER_WITHIN).build(client.clone());
         let node = format!("{}-{}", settings.name, uuid::Uuid::new_v4().simple());
         let replicas = settings.replicas.max(1);
-        let inner = Inner { client, context, replicas, node, closed: watch::Sender::new(false) };
+        let inner = Inner {
+            client,
+            context,
+            replicas,
+            node,
+            closed: watch::Sender::new(false),
+            rebuilds: AtomicU64::new(0),
+            definitions: Definitions::default(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
@@ -190,7 +205,7 @@ impl Transport for JetStream {
     }
 
     async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), BusError> {
-        self.inner.ensure_stream(spec).await
+        self.inner.define(&spec.name, self.inner.stream_config(spec)).await
     }
 
     async fn append(&self, message: Message) -> Result<Appended, BusError> {
@@ -226,10 +241,17 @@ impl Transport for JetStream {
         }
     }
 
-    async fn puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError> {
+    async fn puller(
+        &self,
+        spec: &ConsumerSpec,
+        checkpoints: Option<Arc<dyn CheckpointSource>>,
+    ) -> Result<Box<dyn RawPuller>, BusError> {
         self.ensure_consumer(spec).await?;
         match spec.order {
-            Order::Strict => Ok(Box::new(StrictPuller::start(&self.inner, spec).await?)),
+            Order::Strict => {
+                let server = log_server::CursorServer::new(Arc::clone(&self.inner));
+                Ok(Box::new(StrictPuller::start(Arc::new(server), spec, checkpoints)))
+            }
             Order::Any => Ok(Box::new(SharedPuller::open(&self.inner, spec).await?)),
         }
     }
@@ -247,6 +269,35 @@ impl Transport for JetStream {
 
     async fn objects(&self, name: &str) -> Result<Box<dyn RawObjects>, BusError> {
         Ok(Box::new(objects::Objects::open(&self.inner, name).await?))
+    }
+
+    async fn apply(
+        &self,
+        definition: &Definition,
+        mode: ApplyMode,
+    ) -> Result<Vec<DefinitionChange>, BusError> {
+        let inner = &self.inner;
+        match definition {
+            Definition::Stream(spec) => inner.redefine(&spec.name, inner.stream_config(spec), mode).await,
+            Definition::Bucket(spec) => {
+                inner.redefine(&spec.name, bucket::bucket_config(inner, spec), mode).await
+            }
+            Definition::Objects(name) => {
+                inner.redefine(name, objects::objects_config(inner, name), mode).await
+            }
+            Definition::Consumer(spec) => {
+                match (mode, spec.order) {
+                    (ApplyMode::DryRun, _) => {}
+                    (_, Order::Any) => drop(inner.define_consumer(spec).await?),
+                    (_, Order::Strict) => self.ensure_consumer(spec).await?,
+                }
+                Ok(Vec::new())
+            }
+            Definition::Cursors => {
+                let config = bucket::bucket_config(inner, &cursor::CURSORS);
+                inner.redefine(&cursor::CURSORS.name, config, mode).await
+            }
+        }
     }
 
     async fn close(&self) {

@@ -11,6 +11,7 @@ mod connection;
 pub mod dead_letters;
 mod error;
 pub mod events;
+pub mod handshake;
 mod in_process;
 mod jetstream;
 pub mod leases;
@@ -19,6 +20,10 @@ pub mod models;
 pub mod overrides;
 mod queue;
 pub mod refresh;
+#[cfg(not(feature = "simulation"))]
+mod strict;
+#[cfg(feature = "simulation")]
+pub mod strict;
 mod subject;
 pub mod topology;
 pub mod trace_context;

@@ -19,10 +19,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use smol_str::SmolStr;
+use ulex_domain::log::{Checkpoint, LogEpoch};
 
 use crate::BusError;
 
@@ -109,8 +112,13 @@ pub struct StreamSpec {
 /// What a stream holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamState {
-    /// Which log this is: another stream of the same name, begun anew, is another log. Positions of one log only grow.
-    pub log: String,
+    /// Name of the log: a UUID that the stream keeps through backup and restore. A stream of the same name that was begun
+    /// anew is another log.
+    pub log: SmolStr,
+    /// Epoch of the log: how often it has been cut or begun anew. Positions of one epoch only grow.
+    pub epoch: u64,
+    /// Position of the oldest message in it; one more than [`StreamState::last_sequence`] if it holds none.
+    pub first_sequence: u64,
     /// Messages in it.
     pub messages: u64,
     /// Their size.
@@ -230,6 +238,62 @@ pub struct ObjectInfo {
     pub digest: String,
 }
 
+/// Something that all processes of a deployment share and one command defines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Definition {
+    /// A stream.
+    Stream(StreamSpec),
+    /// A durable consumer.
+    Consumer(ConsumerSpec),
+    /// A bucket.
+    Bucket(BucketSpec),
+    /// An object bucket.
+    Objects(Name),
+    /// The bus's own bucket of consumers with an order.
+    Cursors,
+}
+
+/// How far a change of definitions may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApplyMode {
+    /// Nothing is changed.
+    DryRun,
+    /// What is missing is created, limits and replicas are raised and never lowered.
+    Raise,
+    /// Everything is brought to its definition.
+    Force,
+}
+
+/// A difference between what is on the bus and what is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DefinitionChange {
+    /// Stream, bucket or object bucket.
+    pub name: String,
+    /// Field of its definition; `definition` if it does not exist.
+    pub field: &'static str,
+    /// Value on the bus.
+    pub present: String,
+    /// Value wanted.
+    pub wanted: String,
+    /// Whether the change makes less of something.
+    pub is_lowering: bool,
+    /// Whether it is left as it is, because it would make less of something.
+    pub is_refused: bool,
+}
+
+impl DefinitionChange {
+    pub(crate) fn creation(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            field: "definition",
+            present: "missing".to_owned(),
+            wanted: "present".to_owned(),
+            is_lowering: false,
+            is_refused: false,
+        }
+    }
+}
+
 /// A stream of messages of a core subscription.
 #[async_trait]
 pub trait RawSubscription: Send {
@@ -245,8 +309,16 @@ pub trait RawDelivery: Send + Sync {
     fn message(&self) -> &Message;
     /// Position in the stream.
     fn sequence(&self) -> u64;
-    /// How often it has been delivered, from 1.
+    /// Log that the position belongs to.
+    fn log(&self) -> &LogEpoch;
+    /// Whether a log that was cut may have delivered it before the cut: it was appended within [`CLOCK_TOLERANCE`] of the
+    /// last message that the data store has applied.
+    fn is_ambiguous(&self) -> bool;
+    /// Number of deliveries, from 1, [`RawDelivery::lost_holders`] included.
     fn attempt(&self) -> u64;
+    /// Number of pullers in a row that ended, without a word about it, while this was the first message they had. Survives
+    /// the process: with [`Order::Strict`] it stands in the cursor before the message is handed out.
+    fn lost_holders(&self) -> u64;
     /// When it was appended.
     fn appended_at(&self) -> SystemTime;
     /// Done; never delivered again.
@@ -257,6 +329,27 @@ pub trait RawDelivery: Send + Sync {
     async fn in_progress(&self) -> Result<(), BusError>;
     /// Never deliver again, although it failed.
     async fn term(&self) -> Result<(), BusError>;
+}
+
+/// Largest difference between the clocks of two servers of the bus that is taken into account.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_secs(10);
+
+/// Knowledge of a data store about a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownLog {
+    /// The last message of this log that was applied; `None` if the store does not know the log.
+    pub checkpoint: Option<Checkpoint>,
+    /// The newest epoch of all logs; 0 if the store knows none.
+    pub newest_epoch: u64,
+    /// Whether the store has applied messages of other logs.
+    pub knows_other_logs: bool,
+}
+
+/// A data store that keeps its place in a log together with the data.
+#[async_trait]
+pub trait CheckpointSource: Send + Sync {
+    /// The place of the store in the log of this name.
+    async fn checkpoint(&self, log: &str) -> Result<KnownLog, BusError>;
 }
 
 /// A pull consumer.
@@ -339,7 +432,7 @@ pub trait Transport: Send + Sync + 'static {
     fn max_payload(&self) -> usize;
     /// A new subject that nobody else listens to, for receipts. Subjects below it are the caller's, too.
     fn inbox(&self) -> String;
-    /// Creates the stream, or brings it to this definition.
+    /// Creates the stream if there is none. One that is there stays as it is; a difference is logged once.
     async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), BusError>;
     /// Appends to the stream that captures the subject and waits for its word; who subscribed to the subject hears it
     /// too. [`Message::reply`] is not kept. [`BusError::Full`], or [`BusError::NoStream`] if no stream captures it.
@@ -357,17 +450,29 @@ pub trait Transport: Send + Sync + 'static {
         filter: &str,
         from: ReadFrom,
     ) -> Result<Box<dyn RawReader>, BusError>;
-    /// Creates the durable consumer, or brings it to this definition. From then on its messages wait for it.
+    /// Creates the durable consumer if there is none. From then on its messages wait for it.
     async fn ensure_consumer(&self, spec: &ConsumerSpec) -> Result<(), BusError>;
     /// Binds to a durable consumer, creating it if need be. With [`Order::Strict`]: while another puller has it, pulls
-    /// return nothing, and this one takes over soon after that one is dropped or lost.
-    async fn puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError>;
+    /// return nothing, and this one takes over soon after that one is dropped or lost; with `checkpoints`, it goes on
+    /// behind the place that the data store has reached.
+    async fn puller(
+        &self,
+        spec: &ConsumerSpec,
+        checkpoints: Option<Arc<dyn CheckpointSource>>,
+    ) -> Result<Box<dyn RawPuller>, BusError>;
     /// What the consumer has before it.
     async fn backlog(&self, spec: &ConsumerSpec) -> Result<Backlog, BusError>;
-    /// Opens a bucket, creating it or bringing it to this definition.
+    /// Opens a bucket, creating it if there is none. One that is there stays as it is; a difference is logged once.
     async fn bucket(&self, spec: &BucketSpec) -> Result<Box<dyn RawBucket>, BusError>;
     /// Opens an object bucket, creating it if need be.
     async fn objects(&self, name: &str) -> Result<Box<dyn RawObjects>, BusError>;
+    /// Creates what is missing and brings what is there to its definition, as far as `mode` allows; what was or would be
+    /// changed, and what was left.
+    async fn apply(
+        &self,
+        definition: &Definition,
+        mode: ApplyMode,
+    ) -> Result<Vec<DefinitionChange>, BusError>;
     /// Settles what is on its way and ends every subscription.
     async fn close(&self);
 }

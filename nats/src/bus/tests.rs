@@ -173,3 +173,25 @@ async fn a_second_process_with_another_meta_timeout_redefines_the_topology() {
         ensure_topology(&bus, Duration::from_secs(seconds)).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn receipts_go_to_inboxes_only() {
+    let bus = Bus::new(Arc::new(InProcess::open(None).unwrap()), TenantId::default());
+    let receipt = Receipt::default();
+    for address in [
+        "$KV.ulex-cursors.EVENTS.ingest-default",
+        "$JS.API.STREAM.PURGE.EVENTS",
+        "ulex.v1.default.event.feedback.x",
+        "_INBOX",
+        "_INBOX.>",
+        "_INBOX..a",
+        "_INBOXES.a",
+        "",
+    ] {
+        let outcome = bus.send_to(address, &receipt).await;
+        assert!(matches!(outcome, Err(BusError::Refused { .. })), "{address}");
+    }
+    bus.send_to("_INBOX.abc.1", &receipt).await.unwrap();
+    assert!(is_inbox("shop.inbox.abc", "shop.inbox.xyz"));
+    assert!(!is_inbox("other.inbox.abc", "shop.inbox.xyz"));
+}

@@ -19,7 +19,7 @@ pub async fn what_was_appended_before_the_consumer_existed_is_delivered(bus: Arc
     let place = Place::new(bus);
     place.bus.ensure_stream(&place.stream_spec(Retention::Limits)).await.unwrap();
     place.append(&[("a", "1"), ("b", "2")]).await;
-    let mut puller = place.bus.puller(&place.consumer_spec(Order::Strict)).await.unwrap();
+    let mut puller = place.bus.puller(&place.consumer_spec(Order::Strict), None).await.unwrap();
     let pulled = pull(&mut puller, 2).await;
     assert_eq!(bodies(&pulled), vec!["1", "2"]);
     assert_eq!((pulled[1].sequence(), pulled[1].attempt()), (2, 1));
@@ -53,7 +53,7 @@ pub async fn an_acknowledged_message_does_not_come_back(bus: Arc<dyn Transport>)
     sleep(spec.ack_wait * 2).await;
     drop(puller);
     place.append(&[("a", "3")]).await;
-    let mut puller = place.bus.puller(&spec).await.unwrap();
+    let mut puller = place.bus.puller(&spec, None).await.unwrap();
     assert_eq!(bodies(&pull(&mut puller, 1).await), vec!["3"]);
 }
 
@@ -135,7 +135,7 @@ pub async fn pullers_without_order_share_the_work(bus: Arc<dyn Transport>) {
     let place = Place::new(bus);
     let spec = place.consumer_spec(Order::Any);
     let mut first = place.drained(Retention::WorkQueue, &spec).await;
-    let mut second = place.bus.puller(&spec).await.unwrap();
+    let mut second = place.bus.puller(&spec, None).await.unwrap();
     place.append(&[("a", "1"), ("b", "2"), ("c", "3")]).await;
     let mut all = bodies(&pull(&mut first, 1).await);
     all.extend(bodies(&pull(&mut second, 1).await));

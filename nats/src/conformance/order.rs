@@ -52,7 +52,7 @@ pub async fn there_is_one_puller_at_a_time(bus: Arc<dyn Transport>) {
     let mut first = place.drained(Retention::Limits, &spec).await;
     place.append(&[("a", "1")]).await;
     pull(&mut first, 1).await[0].ack().await.unwrap();
-    let mut second = place.bus.puller(&spec).await.unwrap();
+    let mut second = place.bus.puller(&spec, None).await.unwrap();
     place.append(&[("b", "2")]).await;
     assert!(second.pull(9, Duration::from_millis(50)).await.unwrap().is_empty());
     let (taken, ()) = tokio::join!(pull(&mut second, 1), async {
@@ -71,6 +71,6 @@ pub async fn what_a_lost_puller_held_comes_first(bus: Arc<dyn Transport>) {
     let lost = pull(&mut first, 2).await;
     drop(lost);
     drop(first);
-    let mut second = place.bus.puller(&spec).await.unwrap();
+    let mut second = place.bus.puller(&spec, None).await.unwrap();
     assert_eq!(bodies(&pull(&mut second, 3).await), vec!["1", "2", "3"]);
 }

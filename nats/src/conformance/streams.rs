@@ -178,7 +178,7 @@ pub async fn removed_and_purged_messages_are_gone(bus: Arc<dyn Transport>) {
     assert!(!place.bus.remove(&stream, 2).await.unwrap());
     assert_eq!(place.bus.purge(&stream, &place.subject("event.*.a")).await.unwrap(), 3);
     place.append(&[("a", "6")]).await;
-    let mut puller = place.bus.puller(&consumer).await.unwrap();
+    let mut puller = place.bus.puller(&consumer, None).await.unwrap();
     assert_eq!(bodies(&pull(&mut puller, 2).await), vec!["4", "6"]);
     let filter = place.subject("event.*.*");
     let mut reader = place.bus.reader(&stream, &filter, ReadFrom::First).await.unwrap();

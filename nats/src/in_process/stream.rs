@@ -5,20 +5,22 @@
 //! than until the next such moment, so there is no background task.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use ulex_domain::LogEpoch;
 
 use super::consumer::{Consumer, Slot};
 use crate::BusError;
 use crate::queue::{Kept, Limits, Queue, size_of};
 use crate::subject::{covers, fnv1a_64, last_token};
 use crate::transport::{
-    Appended, Backlog, ConsumerSpec, MESSAGE_ID_HEADER, Message, Order, ReadFrom, Retention, StreamMessage,
-    StreamSpec, StreamState,
+    Appended, Backlog, ConsumerSpec, KnownLog, MESSAGE_ID_HEADER, Message, Order, ReadFrom, Retention,
+    StreamMessage, StreamSpec, StreamState,
 };
 
 struct State {
@@ -41,7 +43,9 @@ struct State {
 pub(super) struct Stream {
     pub(super) name: String,
     /// Messages do not survive, so every start begins another log.
-    log: String,
+    pub(super) name_of_log: SmolStr,
+    /// With its epoch, which the data store decides if there is one.
+    log: OnceLock<LogEpoch>,
     state: Mutex<State>,
     appended: Notify,
     max_bytes: u64,
@@ -81,8 +85,27 @@ impl Stream {
             last_pull: 0,
             closed: false,
         };
-        let log = format!("{name}-{}", uuid::Uuid::now_v7().simple());
-        Self { name, log, state: Mutex::new(state), appended: Notify::new(), max_bytes }
+        let name_of_log = uuid::Uuid::now_v7().to_string().into();
+        Self {
+            name,
+            name_of_log,
+            log: OnceLock::new(),
+            state: Mutex::new(state),
+            appended: Notify::new(),
+            max_bytes,
+        }
+    }
+
+    /// The log and its epoch.
+    pub(super) fn log(&self) -> &LogEpoch {
+        self.log.get_or_init(|| LogEpoch { log: self.name_of_log.clone(), epoch: 1 })
+    }
+
+    /// A log in memory is a new one in every process: its epoch is higher than all that the data store has seen. Nothing
+    /// that was acknowledged is lost with the old one, because the store has it, so this is no news for a person.
+    pub(super) fn meet(&self, known: &KnownLog) {
+        let epoch = known.checkpoint.map_or(known.newest_epoch + 1, |checkpoint| checkpoint.epoch.max(1));
+        self.log.get_or_init(|| LogEpoch { log: self.name_of_log.clone(), epoch });
     }
 
     pub(super) fn redefine(&self, spec: StreamSpec) {
@@ -122,7 +145,9 @@ impl Stream {
         let mut state = self.state.lock();
         state.forget_the_old(now);
         StreamState {
-            log: self.log.clone(),
+            log: self.name_of_log.clone(),
+            epoch: self.log().epoch,
+            first_sequence: state.slots.first_key_value().map_or(state.last + 1, |(first, _)| *first),
             messages: state.slots.len() as u64,
             bytes: state.bytes,
             last_sequence: state.last,

@@ -180,7 +180,7 @@ mod own {
         assert_eq!(bus.stream_state("S").await.unwrap().messages, 2);
         tokio::time::advance(Duration::from_secs(50)).await;
         assert_eq!(bus.stream_state("S").await.unwrap().messages, 1);
-        let mut puller = bus.puller(&consumer()).await.unwrap();
+        let mut puller = bus.puller(&consumer(), None).await.unwrap();
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(puller.pull(9, Duration::ZERO).await.unwrap().is_empty());
         assert_eq!(bus.backlog(&consumer()).await.unwrap(), Backlog::default());
@@ -201,14 +201,14 @@ mod own {
     async fn a_consumer_with_another_order_delivers_again_what_was_not_settled() {
         let bus = InProcess::open(None).unwrap();
         bus.ensure_stream(&stream(Retention::Limits)).await.unwrap();
-        let mut puller = bus.puller(&consumer()).await.unwrap();
+        let mut puller = bus.puller(&consumer(), None).await.unwrap();
         for key in ["a", "b", "c"] {
             bus.append(message(key, key)).await.unwrap();
         }
         let pulled = puller.pull(2, Duration::ZERO).await.unwrap();
         pulled[0].ack().await.unwrap();
         let strict = ConsumerSpec { order: Order::Strict, ..consumer() };
-        let mut puller = bus.puller(&strict).await.unwrap();
+        let mut puller = bus.puller(&strict, None).await.unwrap();
         pulled[1].ack().await.unwrap();
         let left = puller.pull(9, Duration::ZERO).await.unwrap();
         let bodies: Vec<_> = left.iter().map(|one| one.message().payload.clone()).collect();
@@ -223,7 +223,7 @@ mod own {
     async fn a_closed_bus_ends_whoever_waits_on_it() {
         let bus = Arc::new(InProcess::open(None).unwrap());
         bus.ensure_stream(&stream(Retention::Limits)).await.unwrap();
-        let mut puller = bus.puller(&consumer()).await.unwrap();
+        let mut puller = bus.puller(&consumer(), None).await.unwrap();
         let mut reader = bus.reader("S", "s.*", ReadFrom::First).await.unwrap();
         let mut listener = bus.subscribe("x", None).await.unwrap();
         let bucket = bus.bucket(&bucket(false)).await.unwrap();

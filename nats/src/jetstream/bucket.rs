@@ -31,9 +31,9 @@ const TRIES: usize = 6;
 /// How long the server keeps the news that a key is gone.
 const MARKER: Duration = Duration::from_secs(60);
 
-/// Opens a bucket, creating it or bringing it to this definition.
-pub(super) async fn open_store(inner: &Inner, spec: &BucketSpec) -> Result<Store, BusError> {
-    let config = Config {
+/// The definition of a bucket as the server takes it.
+pub(super) fn bucket_config(inner: &Inner, spec: &BucketSpec) -> Config {
+    Config {
         name: format!("KV_{}", spec.name),
         subjects: vec![format!("$KV.{}.>", spec.name)],
         max_messages_per_subject: i64::from(spec.history),
@@ -47,8 +47,12 @@ pub(super) async fn open_store(inner: &Inner, spec: &BucketSpec) -> Result<Store
         allow_message_ttl: spec.ttl.is_some(),
         subject_delete_marker_ttl: spec.ttl.map(|_| MARKER),
         ..Config::default()
-    };
-    inner.define(&spec.name, config).await?;
+    }
+}
+
+/// Opens a bucket, creating it if there is none.
+pub(super) async fn open_store(inner: &Inner, spec: &BucketSpec) -> Result<Store, BusError> {
+    inner.define(&spec.name, bucket_config(inner, spec)).await?;
     let opening = inner.context.get_key_value(spec.name.clone().into_owned());
     within(&spec.name, async { opening.await.map_err(|reason| BusError::transport(&*spec.name, reason)) })
         .await

@@ -28,6 +28,11 @@ pub(super) async fn all<I>(stream: &Stream<I>, filter: &str) -> Result<Vec<Found
     Ok(messages)
 }
 
+/// The message at a position.
+pub(super) async fn at<I>(stream: &Stream<I>, sequence: u64) -> Result<Option<Found>, BusError> {
+    found(stream.get_raw_message(sequence).await, "message")
+}
+
 fn found(outcome: Result<Found, RawMessageError>, subject: &str) -> Result<Option<Found>, BusError> {
     match outcome {
         Ok(message) => Ok(Some(message)),

@@ -28,6 +28,20 @@ const SLOWEST: u64 = 2 << 20;
 /// Chunks in memory beside what has been put together of them; they have 128 KiB each.
 const CHUNKS_AT_ONCE: usize = 256;
 
+/// The definition of an object bucket as the server takes it.
+pub(super) fn objects_config(inner: &Inner, name: &str) -> Config {
+    Config {
+        name: format!("OBJ_{name}"),
+        subjects: vec![format!("$O.{name}.C.>"), format!("$O.{name}.M.>")],
+        storage: StorageType::File,
+        num_replicas: inner.replicas,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        allow_direct: false,
+        ..Config::default()
+    }
+}
+
 /// An object bucket.
 pub(super) struct Objects {
     inner: Arc<Inner>,
@@ -38,17 +52,7 @@ pub(super) struct Objects {
 
 impl Objects {
     pub(super) async fn open(inner: &Arc<Inner>, name: &str) -> Result<Self, BusError> {
-        let config = Config {
-            name: format!("OBJ_{name}"),
-            subjects: vec![format!("$O.{name}.C.>"), format!("$O.{name}.M.>")],
-            storage: StorageType::File,
-            num_replicas: inner.replicas,
-            discard: DiscardPolicy::New,
-            allow_rollup: true,
-            allow_direct: false,
-            ..Config::default()
-        };
-        inner.define(name, config).await?;
+        inner.define(name, objects_config(inner, name)).await?;
         let opening = async {
             let store = inner.context.get_object_store(name).await;
             let store = store.map_err(|reason| BusError::transport(name, reason))?;

@@ -6,6 +6,7 @@
 //! message when it builds itself again, and it takes a minute to notice that its server is gone.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::{Config, Stream as Pulled};
@@ -134,6 +135,7 @@ impl Reading {
             }
         }
         let (inner, stream, filter) = (Arc::clone(&self.inner), self.stream.clone(), self.filter.clone());
+        self.inner.rebuilds.fetch_add(1, Ordering::AcqRel);
         match build(inner, stream, filter, self.place).await {
             Ok(source) => self.source = Some(source),
             Err(reason @ (BusError::Closed | BusError::NoStream { .. })) => return Err(reason),

@@ -12,9 +12,10 @@ use async_trait::async_trait;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
+use ulex_domain::LogEpoch;
 
 use super::convert::stream_message;
-use super::stream::refused;
+use super::stream::{log_of, refused};
 use super::{ANSWER_WITHIN, Inner};
 use crate::BusError;
 use crate::connection::pause;
@@ -28,8 +29,21 @@ const WORD_WITHIN: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_millis(500);
 
 impl Inner {
-    /// Creates the consumer, or brings it to this definition.
+    /// The consumer, created if there is none.
     pub(super) async fn shared_consumer(&self, spec: &ConsumerSpec) -> Result<PullConsumer, BusError> {
+        self.definitions.remember_consumer(spec);
+        let stream = self.stream(&spec.stream).await?;
+        let found = timeout(ANSWER_WITHIN, stream.get_consumer::<Config>(&spec.name)).await;
+        match found {
+            Ok(Ok(consumer)) => Ok(consumer),
+            // One that cannot be read cannot be created, which says why.
+            Ok(Err(_)) => self.define_consumer(spec).await,
+            Err(_late) => Err(BusError::Timeout { subject: spec.name.clone().into_owned() }),
+        }
+    }
+
+    /// Creates the consumer, or brings it to this definition.
+    pub(super) async fn define_consumer(&self, spec: &ConsumerSpec) -> Result<PullConsumer, BusError> {
         let stream = self.stream(&spec.stream).await?;
         let config = Config {
             durable_name: Some(spec.name.clone().into_owned()),
@@ -67,6 +81,7 @@ pub(super) struct SharedPuller {
     inner: Arc<Inner>,
     spec: ConsumerSpec,
     consumer: PullConsumer,
+    log: Arc<LogEpoch>,
     inbox: Subject,
     arriving: Subscriber,
     /// Asked for and not yet arrived, and until when the server knows.
@@ -80,12 +95,14 @@ pub(super) struct SharedPuller {
 impl SharedPuller {
     pub(super) async fn open(inner: &Arc<Inner>, spec: &ConsumerSpec) -> Result<Self, BusError> {
         let consumer = inner.shared_consumer(spec).await?;
+        let log = Arc::new(LogEpoch { log: log_of(&inner.stream(&spec.stream).await?), epoch: 1 });
         let inbox = inner.client.new_inbox();
         let arriving = inner.subscribe(&inbox, None).await?;
         Ok(Self {
             inner: Arc::clone(inner),
             spec: spec.clone(),
             consumer,
+            log,
             inbox: inbox.into(),
             arriving,
             asked: 0,
@@ -112,7 +129,7 @@ impl SharedPuller {
             self.asked = self.asked.saturating_sub(1);
             self.failures = 0;
             let message = jetstream::Message { message, context: self.inner.context.clone() };
-            if let Some(delivery) = Shared::of(message) {
+            if let Some(delivery) = Shared::of(message, &self.log) {
                 self.ready.push(Box::new(delivery));
             }
             return;
@@ -183,6 +200,7 @@ impl RawPuller for SharedPuller {
 /// A delivery.
 struct Shared {
     message: Message,
+    log: Arc<LogEpoch>,
     acker: jetstream::message::Acker,
     sequence: u64,
     attempt: u64,
@@ -190,12 +208,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn of(message: jetstream::Message) -> Option<Self> {
+    fn of(message: jetstream::Message, log: &Arc<LogEpoch>) -> Option<Self> {
         let attempt = u64::try_from(message.info().ok()?.delivered).unwrap_or(1);
         let acker = jetstream::message::Acker::new(message.context.clone(), message.message.reply.clone());
         let kept = stream_message(message).ok()?;
         Some(Self {
             message: kept.message,
+            log: Arc::clone(log),
             acker,
             sequence: kept.sequence,
             attempt,
@@ -223,8 +242,20 @@ impl RawDelivery for Shared {
         self.sequence
     }
 
+    fn log(&self) -> &LogEpoch {
+        &self.log
+    }
+
+    fn is_ambiguous(&self) -> bool {
+        false
+    }
+
     fn attempt(&self) -> u64 {
         self.attempt
+    }
+
+    fn lost_holders(&self) -> u64 {
+        0
     }
 
     fn appended_at(&self) -> SystemTime {

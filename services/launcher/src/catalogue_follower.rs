@@ -80,7 +80,7 @@ impl CatalogueFollower {
 /// Whatever the bus reports.
 pub async fn present_position(bus: &Bus) -> Result<(u64, String), BusError> {
     let state = bus.stream_state(&CHANGES.name).await?;
-    Ok((state.last_sequence, state.log))
+    Ok((state.last_sequence, state.log.to_string()))
 }
 
 impl Actor for CatalogueFollower {

@@ -38,3 +38,9 @@ impl Checkpoint {
         self.appended_at_nanos != 0
     }
 }
+
+/// CRC-32 (IEEE) of the payload of a message, as [`Checkpoint::crc`] holds it.
+#[must_use]
+pub fn payload_crc(payload: &[u8]) -> u32 {
+    crc32fast::hash(payload)
+}

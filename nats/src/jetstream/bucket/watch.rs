@@ -31,7 +31,7 @@ pub(super) struct Watching {
     store: Store,
     reading: Option<Reading>,
     /// Which log the revisions are of.
-    log: String,
+    log: smol_str::SmolStr,
     /// Keys that were reported and are not gone, with their revisions.
     known: HashMap<String, u64>,
     news: VecDeque<KeyEvent>,
@@ -44,7 +44,7 @@ impl Watching {
             inner: Arc::clone(inner),
             store: store.clone(),
             reading: None,
-            log: String::new(),
+            log: smol_str::SmolStr::default(),
             known: HashMap::new(),
             news: VecDeque::new(),
             failures: 0,

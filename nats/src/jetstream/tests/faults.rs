@@ -367,7 +367,7 @@ mod on_nats {
         lives.block_on(place.bus.ensure_stream(&place.stream_spec(Retention::Limits))).unwrap();
         lives.block_on(numbered(&place, 0..10));
         let held = dies.block_on(async {
-            let mut puller = server.connect().await.puller(&spec).await.unwrap();
+            let mut puller = server.connect().await.puller(&spec, None).await.unwrap();
             let held = puller.pull(3, PATIENCE).await.unwrap();
             held[0].ack().await.unwrap();
             std::mem::forget(puller);
@@ -375,7 +375,7 @@ mod on_nats {
         });
         dies.shutdown_background();
         let died = Instant::now();
-        let mut successor = lives.block_on(place.bus.puller(&spec)).unwrap();
+        let mut successor = lives.block_on(place.bus.puller(&spec, None)).unwrap();
         let pulled = lives.block_on(async { soon(successor.pull(100, PATIENCE)).await.unwrap() });
         assert!(died.elapsed() < Duration::from_secs(6), "{:?}", died.elapsed());
         assert!(pulled[0].sequence() <= 2, "what was not settled comes first");

@@ -209,14 +209,14 @@ async fn a_late_ingester_does_no_harm() {
     let place = Place::new().await;
     place.click("a", None).await;
     // It stands still with the batch in its hands, is taken for dead, and goes on.
-    let mut asleep = place.parts.bus.raw_puller(&INGEST).await.unwrap();
+    let mut asleep = place.parts.bus.raw_puller(&INGEST, None).await.unwrap();
     let held = asleep.pull(10, Duration::ZERO).await.unwrap();
     drop(asleep);
     place.drain().await;
     assert_eq!(place.value("a").await, 1.0);
     let worker = place.worker();
     worker.learn_log().await.unwrap();
-    let mut puller = place.parts.bus.raw_puller(&INGEST).await.unwrap();
+    let mut puller = place.parts.bus.raw_puller(&INGEST, None).await.unwrap();
     let mut hand = Hand::default();
     worker.read(held, &mut hand.ahead).await.unwrap();
     let group = hand.ahead.next_group(100);

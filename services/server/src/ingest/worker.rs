@@ -121,7 +121,7 @@ impl Worker {
 
     async fn open(&self) -> Option<Box<dyn RawPuller>> {
         while !self.stopping.get() {
-            let opened = match self.parts.bus.raw_puller(&INGEST).await {
+            let opened = match self.parts.bus.raw_puller(&INGEST, None).await {
                 Ok(puller) => self.learn_log().await.map(|()| puller),
                 Err(reason) => Err(reason),
             };
@@ -136,7 +136,7 @@ impl Worker {
 
     pub(super) async fn learn_log(&self) -> Result<(), BusError> {
         let state = self.parts.bus.stream_state(&EVENTS.name).await?;
-        *self.log.borrow_mut() = SmolStr::new(state.log);
+        *self.log.borrow_mut() = state.log;
         Ok(())
     }
 

@@ -74,7 +74,7 @@ async fn a_letter_stays_if_its_body_is_lost_or_the_store_is_away() {
     give_up(&bus, "lost", &"x".repeat(200), 100).await;
     bus.transport().remove(&EVENTS.name, 1).await.unwrap();
     give_up(&bus, "away", "{}", 100).await;
-    let mut events = bus.raw_puller(&ulex_nats::topology::INGEST).await.unwrap();
+    let mut events = bus.raw_puller(&ulex_nats::topology::INGEST, None).await.unwrap();
     let answering = async {
         loop {
             for delivery in events.pull(10, Duration::from_secs(1)).await.unwrap() {

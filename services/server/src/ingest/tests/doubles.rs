@@ -7,10 +7,12 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 use tokio::sync::Notify;
+use ulex_domain::log::LogEpoch;
 use ulex_domain::{Feedback, FeedbackKey, Item, ItemId, Timestamp, User, UserId};
 use ulex_nats::transport::{
-    Appended, Backlog, BucketSpec, ConsumerSpec, Message, RawBucket, RawDelivery, RawObjects, RawPuller,
-    RawReader, RawSubscription, ReadFrom, StreamSpec, StreamState, Transport,
+    Appended, ApplyMode, Backlog, BucketSpec, CheckpointSource, ConsumerSpec, Definition, DefinitionChange,
+    Message, RawBucket, RawDelivery, RawObjects, RawPuller, RawReader, RawSubscription, ReadFrom, StreamSpec,
+    StreamState, Transport,
 };
 use ulex_nats::{BusError, InProcess};
 use ulex_storage::StorageError;
@@ -162,8 +164,12 @@ impl Transport for FaultyBus {
         self.inner.ensure_consumer(spec).await
     }
 
-    async fn puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError> {
-        let inner = self.inner.puller(spec).await?;
+    async fn puller(
+        &self,
+        spec: &ConsumerSpec,
+        checkpoints: Option<Arc<dyn CheckpointSource>>,
+    ) -> Result<Box<dyn RawPuller>, BusError> {
+        let inner = self.inner.puller(spec, checkpoints).await?;
         Ok(Box::new(FaultyPuller { inner, faults: Arc::clone(&self.faults) }))
     }
 
@@ -177,6 +183,14 @@ impl Transport for FaultyBus {
 
     async fn objects(&self, name: &str) -> Result<Box<dyn RawObjects>, BusError> {
         self.inner.objects(name).await
+    }
+
+    async fn apply(
+        &self,
+        definition: &Definition,
+        mode: ApplyMode,
+    ) -> Result<Vec<DefinitionChange>, BusError> {
+        self.inner.apply(definition, mode).await
     }
 
     async fn close(&self) {
@@ -215,8 +229,20 @@ impl RawDelivery for FaultyDelivery {
         self.inner.sequence()
     }
 
+    fn log(&self) -> &LogEpoch {
+        self.inner.log()
+    }
+
+    fn is_ambiguous(&self) -> bool {
+        self.inner.is_ambiguous()
+    }
+
     fn attempt(&self) -> u64 {
         self.inner.attempt()
+    }
+
+    fn lost_holders(&self) -> u64 {
+        self.inner.lost_holders()
     }
 
     fn appended_at(&self) -> SystemTime {

@@ -9,41 +9,70 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use ulex_domain::LogEpoch;
 
 use crate::BusError;
+use crate::handshake::Fingerprint;
 use crate::queue::{Kept, Limits, Queue, size_of};
 use crate::transport::{ConsumerSpec, Message, RawDelivery, StreamMessage};
 
 /// Most bytes read ahead of what is settled.
-const AHEAD: u64 = 64 << 20;
+const READ_AHEAD_BYTES: u64 = 64 << 20;
 /// Most messages read at a time.
 pub(super) const READ_MAX: usize = 1_000;
 
 /// What a puller has at hand.
-pub(super) struct Hand {
+struct Hand {
     queue: Queue,
     /// Read and not settled.
     unsettled: BTreeMap<u64, Arc<Kept>>,
+    log: Arc<LogEpoch>,
     bytes: u64,
     /// Position of the last message read, or where reading began.
-    pub read: u64,
+    read: u64,
     /// Until when this puller is the holder for certain; `None` if it is not.
     holding: Option<Instant>,
+    /// Fingerprint of the message at `read`, if it is known.
+    last_read: Option<Fingerprint>,
+    /// Messages appended until then may have been applied before the log was cut.
+    ambiguous_until: Option<SystemTime>,
+    /// Position of the first message of the tenure, and how many holders ended while they had it.
+    head: Option<(u64, u64)>,
     /// Counts up when the cursor is taken; words about what an earlier one gave out are without effect.
     tenure: u64,
     pulls: u64,
 }
 
 impl Hand {
-    pub(super) fn done(&self) -> u64 {
+    fn done(&self) -> u64 {
         self.unsettled.first_key_value().map_or(self.read, |(first, _)| first - 1)
     }
+}
+
+/// Where a tenure begins.
+pub(super) struct Start {
+    pub log: LogEpoch,
+    /// Everything up to here is settled.
+    pub done: u64,
+    /// Until when the cursor is held for certain.
+    pub until: Instant,
+    /// Fingerprint of the message at `done`, if it is known.
+    pub last_read: Option<Fingerprint>,
+    pub ambiguous_until: Option<SystemTime>,
+}
+
+/// How far a holder has come.
+pub(super) struct Progress {
+    /// Everything up to here is settled.
+    pub done: u64,
+    /// The first message that is not, if some are handed out.
+    pub in_flight: Option<u64>,
 }
 
 /// Shared by a puller, its deliveries and the task that keeps its cursor.
 pub(super) struct Shared {
     pub spec: ConsumerSpec,
-    pub hand: Mutex<Hand>,
+    hand: Mutex<Hand>,
     /// Something may be pulled.
     pub pullable: Notify,
     /// Everything is settled, or there is room again.
@@ -57,9 +86,13 @@ impl Shared {
         let hand = Hand {
             queue: Queue::new(Limits::from(spec)),
             unsettled: BTreeMap::new(),
+            log: Arc::default(),
             bytes: 0,
             read: 0,
             holding: None,
+            last_read: None,
+            ambiguous_until: None,
+            head: None,
             tenure: 0,
             pulls: 0,
         };
@@ -73,14 +106,40 @@ impl Shared {
         }
     }
 
-    pub(super) fn begin(&self, done: u64, until: Instant) {
+    pub(super) fn begin(&self, start: Start) {
         let mut hand = self.hand.lock();
         hand.queue = Queue::new(Limits::from(&self.spec));
         hand.unsettled.clear();
+        hand.log = Arc::new(start.log);
         hand.bytes = 0;
-        hand.read = done;
-        hand.holding = Some(until);
+        hand.read = start.done;
+        hand.last_read = start.last_read;
+        hand.ambiguous_until = start.ambiguous_until;
+        hand.head = None;
+        hand.holding = Some(start.until);
         hand.tenure += 1;
+    }
+
+    /// The first message of the tenure is this one, and so many holders ended while they had it.
+    pub(super) fn expect_head(&self, sequence: u64, lost_holders: u64) {
+        self.hand.lock().head = Some((sequence, lost_holders));
+    }
+
+    /// Position of the last message read or settled, if one is known.
+    pub(super) fn read_until(&self) -> Option<u64> {
+        Some(self.hand.lock().read).filter(|read| *read > 0)
+    }
+
+    /// Position of the last message read, and its fingerprint if it is known.
+    pub(super) fn last_read(&self) -> (u64, Option<Fingerprint>) {
+        let hand = self.hand.lock();
+        (hand.read, hand.last_read)
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let hand = self.hand.lock();
+        let first = hand.unsettled.first_key_value().map(|(first, _)| *first);
+        Progress { done: hand.done(), in_flight: first.filter(|_| hand.queue.in_flight() > 0) }
     }
 
     pub(super) fn end(&self) {
@@ -95,7 +154,9 @@ impl Shared {
     }
 
     pub(super) fn take(&self, messages: Vec<StreamMessage>) {
+        let last_read = messages.last().map(Fingerprint::of);
         let mut hand = self.hand.lock();
+        hand.last_read = last_read.or(hand.last_read);
         for StreamMessage { sequence, appended_at, message } in messages {
             let kept =
                 Kept { sequence, appended_at, at: Instant::now(), key: 0, size: size_of(&message), message };
@@ -110,7 +171,7 @@ impl Shared {
 
     pub(super) fn has_room(&self) -> bool {
         let hand = self.hand.lock();
-        hand.unsettled.len() < self.spec.max_ack_pending.max(READ_MAX) && hand.bytes < AHEAD
+        hand.unsettled.len() < self.spec.max_ack_pending.max(READ_MAX) && hand.bytes < READ_AHEAD_BYTES
     }
 
     /// What may be pulled now, and when to look again.
@@ -123,13 +184,23 @@ impl Shared {
         let Some(until) = hand.holding.filter(|until| now < *until) else { return (Vec::new(), None) };
         hand.pulls += 1;
         let (pull, tenure) = (hand.pulls, hand.tenure);
+        let (log, head, ambiguous_until) = (Arc::clone(&hand.log), hand.head, hand.ambiguous_until);
         let Hand { queue, unsettled, .. } = &mut *hand;
         let taken = queue.take(pull, max, now, |sequence| unsettled.contains_key(&sequence));
         let mut deliveries: Vec<Box<dyn RawDelivery>> = Vec::with_capacity(taken.len());
         for one in taken {
             if let Some(kept) = unsettled.get(&one.sequence) {
                 let (shared, kept) = (Arc::clone(self), Arc::clone(kept));
-                deliveries.push(Box::new(StrictDelivery { shared, kept, attempt: one.attempt, tenure }));
+                let lost_holders = head.filter(|(head, _)| *head == one.sequence).map_or(0, |(_, lost)| lost);
+                deliveries.push(Box::new(StrictDelivery {
+                    is_ambiguous: ambiguous_until.is_some_and(|until| kept.appended_at <= until),
+                    shared,
+                    kept,
+                    log: Arc::clone(&log),
+                    attempt: one.attempt,
+                    lost_holders,
+                    tenure,
+                }));
             }
         }
         let next = queue.next_event().map_or(until, |next| next.min(until));
@@ -141,7 +212,10 @@ impl Shared {
 struct StrictDelivery {
     shared: Arc<Shared>,
     kept: Arc<Kept>,
+    log: Arc<LogEpoch>,
     attempt: u64,
+    lost_holders: u64,
+    is_ambiguous: bool,
     tenure: u64,
 }
 
@@ -177,8 +251,20 @@ impl RawDelivery for StrictDelivery {
         self.kept.sequence
     }
 
+    fn log(&self) -> &LogEpoch {
+        &self.log
+    }
+
+    fn is_ambiguous(&self) -> bool {
+        self.is_ambiguous
+    }
+
     fn attempt(&self) -> u64 {
-        self.attempt
+        self.attempt + self.lost_holders
+    }
+
+    fn lost_holders(&self) -> u64 {
+        self.lost_holders
     }
 
     fn appended_at(&self) -> SystemTime {

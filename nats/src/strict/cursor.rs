@@ -1,0 +1,45 @@
+//! The record of a consumer with an order: how far it has come, in which epoch of which log, and who moves it on.
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use crate::handshake::{CursorPlace, EpochStart};
+
+/// How far a consumer has come. Fields that are missing were not known to the version that wrote it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Cursor {
+    /// Log that [`Cursor::done`] is a position of.
+    pub log: SmolStr,
+    /// Everything up to here is settled.
+    pub done: u64,
+    /// Puller that moves it.
+    pub holder: Option<String>,
+    /// Epoch of the log; 0 from before there were epochs.
+    #[serde(default)]
+    pub epoch: u64,
+    /// Name that the stream's time of creation gave the log, to recognise a stream whose metadata were removed.
+    #[serde(default)]
+    pub created_as: SmolStr,
+    /// Beginning of the epoch, until the store has applied something of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<EpochStart>,
+    /// The first message that is being worked on, and how many holders began with it and ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<HeadAttempt>,
+}
+
+/// How often holders have begun to work on the first message that is not settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct HeadAttempt {
+    /// Position of the message.
+    pub sequence: u64,
+    /// Number of holders, the present one included.
+    pub holders: u64,
+}
+
+impl Cursor {
+    /// What a handshake compares.
+    pub fn place(&self) -> CursorPlace {
+        CursorPlace { log: self.log.clone(), epoch: self.epoch, done: self.done, begun: self.begun }
+    }
+}
