@@ -177,7 +177,7 @@ async fn a_second_process_with_another_meta_timeout_redefines_the_topology() {
 #[tokio::test]
 async fn receipts_go_to_inboxes_only() {
     let bus = Bus::new(Arc::new(InProcess::open(None).unwrap()), TenantId::default());
-    let receipt = crate::events::Receipt::default();
+    let receipt = Receipt::default();
     for address in [
         "$KV.ulex-cursors.EVENTS.ingest-default",
         "$JS.API.STREAM.PURGE.EVENTS",

@@ -215,7 +215,7 @@ async fn a_late_ingester_does_no_harm() {
     place.drain().await;
     assert_eq!(place.value("a").await, 1.0);
     let mut state = place.worker().open().await.unwrap();
-    state.reader.accept(held).await.unwrap();
+    state.reader.accept(held);
     let group = state.reader.next_group(100);
     assert_eq!(group.len(), 1);
     assert!(state.commit(group).await.is_continue());
