@@ -4,6 +4,7 @@ use std::net::TcpListener;
 
 use actix_web::dev::Server;
 use actix_web::{App, HttpResponse, HttpServer, web};
+use tracing::warn;
 use ulex_recommenders::service::Recommender;
 use ulex_server::server::{ServerSettings, start_with};
 use ulex_server::settings::{Limits, NotFoundStyle, Quota};
@@ -70,12 +71,26 @@ pub fn serve(
     state: ApiState,
     lookups: Lookups,
 ) -> Result<Server, StartError> {
+    warn_if_open(&listener, settings);
     let api = routes(state);
     let page = Page::new(lookups, Some(api.measurements()));
     let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
     let how = ServerSettings { degrade: settings.serving.degrade, ..ServerSettings::default() };
     start_with(listener, api, how, move |config| page.register(config))
         .map_err(|source| StartError::Listen { address, source })
+}
+
+/// A listener that other hosts reach, without a key, is said once.
+fn warn_if_open(listener: &TcpListener, settings: &Settings) {
+    let has_key =
+        !settings.server.api_key.expose().is_empty() || !settings.master.admin_api_key.expose().is_empty();
+    let Ok(address) = listener.local_addr() else { return };
+    if !has_key && !address.ip().to_canonical().is_loopback() {
+        warn!(
+            %address,
+            "REST is open to every host that reaches this address: set server.api_key or master.admin_api_key"
+        );
+    }
 }
 
 /// What the REST surface has to know of the settings.

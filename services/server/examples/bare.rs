@@ -34,7 +34,7 @@ fn list(query: &ListQuery) -> Vec<ScoredItem> {
 
 #[async_trait]
 impl Backend for Canned {
-    async fn submit(&self, _event: Command, _id: Option<EventId>) -> Result<Receipt, BackendError> {
+    async fn submit(&self, _event: Command, _id: EventId, _wait: Duration) -> Result<Receipt, BackendError> {
         Ok(Receipt::default())
     }
 

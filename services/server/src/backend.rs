@@ -4,6 +4,8 @@
 //! stands behind [`Backend`]. A call that fails has changed nothing, except that a write whose answer was lost
 //! may have happened: repeat it with the same [`EventId`].
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
@@ -219,7 +221,7 @@ impl From<BusError> for BackendError {
 pub trait Backend: Send + Sync + 'static {
     /// Applies a validated event as a whole, or not at all, and returns when it is durable and visible to
     /// every later call. An event whose `id` was seen before has no effect.
-    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError>;
+    async fn submit(&self, event: Command, id: EventId, wait: Duration) -> Result<Receipt, BackendError>;
 
     /// The hot path: the user's list if it can be had without waiting and is good enough for `effort`, else `None`. Called
     /// on the thread that serves all other requests of its connection: microseconds only.

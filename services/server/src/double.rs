@@ -1,6 +1,7 @@
 //! A [`Backend`] for tests: the in-memory store, lists as the test says, faults on demand.
 
 use std::collections::HashMap;
+use std::time::Duration;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -106,10 +107,10 @@ fn has_all(item: &Item, query: &ListQuery) -> bool {
 
 #[async_trait]
 impl Backend for Double {
-    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError> {
+    async fn submit(&self, event: Command, id: EventId, _wait: Duration) -> Result<Receipt, BackendError> {
         self.check()?;
         self.submitted.fetch_add(1, Ordering::Relaxed);
-        let outcomes = self.data.apply(vec![Submission { event_id: id, ..event.into() }]).await?;
+        let outcomes = self.data.apply(vec![Submission { event_id: Some(id), ..event.into() }]).await?;
         let outcome = outcomes.into_iter().next().unwrap_or_default();
         Ok(Receipt { rows_deleted: outcome.rows_deleted, duplicate: outcome.duplicate })
     }

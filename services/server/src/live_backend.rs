@@ -70,8 +70,8 @@ fn failed(reason: RecommendError) -> BackendError {
 
 #[async_trait]
 impl Backend for LiveBackend {
-    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError> {
-        match self.gateway.submit(event, id, None).await {
+    async fn submit(&self, event: Command, id: EventId, wait: Duration) -> Result<Receipt, BackendError> {
+        match self.gateway.submit(event, Some(id), Some(wait)).await {
             Ok(AppliedWrite { receipt, .. }) => {
                 Ok(Receipt { rows_deleted: receipt.rows_deleted, duplicate: receipt.duplicate })
             }

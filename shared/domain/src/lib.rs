@@ -11,6 +11,7 @@ pub mod feedback;
 pub mod feedback_filter;
 pub mod item;
 pub mod labels;
+pub mod limits;
 pub mod split;
 pub mod tenant;
 pub mod timestamp;

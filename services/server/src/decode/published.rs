@@ -5,7 +5,8 @@ use smol_str::SmolStr;
 use ulex_domain::{EventId, Feedback, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch};
 
 use super::records::{FeedbackRecord, check_id};
-use super::values::{AnyTime, Labels, LongText, Text, Texts, Truth};
+use super::labels::Labels;
+use super::values::{AnyTime, LongText, Text, Texts, Truth};
 use super::{Record, Refusal};
 
 /// What one record of a message asks for.
