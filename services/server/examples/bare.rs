@@ -8,6 +8,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use async_trait::async_trait;
@@ -86,7 +87,7 @@ impl Backend for Canned {
     }
 
     async fn health(&self) -> Health {
-        Health { data: true, cache: true }
+        Health::WELL
     }
 
     async fn tasks(&self) -> Result<Vec<TaskProgress>, BackendError> {

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
+pub use self::health::health_json;
 use crate::backend::Backend;
 use crate::http::measures::heading;
 use crate::http::router::Router;

@@ -28,13 +28,33 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
-/// Whether the stores can be reached.
+/// Parts of a process that can fail alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// The data store answers.
     pub data: bool,
     /// The cache store answers.
     pub cache: bool,
+    /// The bus answers and has its streams.
+    pub bus: bool,
+    /// The process answers with a ModelSet, or none is published.
+    pub models: bool,
+    /// Events are applied as fast as they come.
+    pub ingest: bool,
+    /// Events that wait to be applied; None if the bus does not say.
+    pub ingest_lag: Option<u64>,
+}
+
+impl Health {
+    /// A process with nothing wrong.
+    pub const WELL: Self =
+        Self { data: true, cache: true, bus: true, models: true, ingest: true, ingest_lag: Some(0) };
+
+    /// Whether requests can be answered.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.data && self.cache && self.bus && self.models && self.ingest
+    }
 }
 
 /// Something that runs or ran in the background.

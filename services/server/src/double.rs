@@ -36,6 +36,8 @@ pub(crate) struct Double {
     /// What is shown as settings.
     pub(crate) settings: Mutex<Value>,
     /// Submitted events.
+    /// Number of the part of its health that is away; 0 is none.
+    pub(crate) failed_part: AtomicUsize,
     pub(crate) submitted: AtomicUsize,
 }
 
@@ -53,6 +55,7 @@ impl Double {
             stale: AtomicBool::new(false),
             gate: Semaphore::new(Self::PLACES),
             settings: Mutex::new(json!({"recommend": {"cache_size": 100}})),
+            failed_part: AtomicUsize::new(0),
             submitted: AtomicUsize::new(0),
         }
     }
@@ -197,8 +200,15 @@ impl Backend for Double {
     }
 
     async fn health(&self) -> Health {
-        let here = self.check().is_ok();
-        Health { data: here, cache: true }
+        let part = self.failed_part.load(Ordering::Relaxed);
+        Health {
+            data: self.check().is_ok(),
+            bus: part != 1,
+            cache: part != 2,
+            models: part != 3,
+            ingest: part != 4,
+            ..Health::WELL
+        }
     }
 
     async fn tasks(&self) -> Result<Vec<TaskProgress>, BackendError> {

@@ -154,6 +154,7 @@ impl Service<ServiceRequest> for ApiService {
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let at = Instant::now();
+        overload::note_request();
         let (request, payload) = request.into_parts();
         let mut begun = Begun {
             at,

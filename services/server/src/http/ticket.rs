@@ -14,6 +14,7 @@ use ulex_domain::EventId;
 use crate::api::{ApiState, Permit};
 use crate::backend::BackendError;
 use crate::error::ApiError;
+use crate::gateway::new_event_id;
 
 /// Time that each row of a write adds to the time for its answer: 200,000 rows add 50 seconds.
 const ROW_ANSWER_TIME: Duration = Duration::from_micros(250);
@@ -94,11 +95,6 @@ impl Ticket {
             }
         }
     }
-}
-
-/// An id for a write whose caller gave none: a UUID, ordered by time.
-fn new_event_id() -> EventId {
-    EventId::new(&uuid::Uuid::now_v7().to_string()).expect("a UUID is an event id")
 }
 
 const OVERLOADED: ApiError = ApiError::Backend(BackendError::Overloaded);
