@@ -58,7 +58,11 @@ pub fn serve_health(
 async fn ready(readiness: web::Data<ReadinessProbe>) -> HttpResponse {
     let health = readiness.check().await;
     let body = health_json(&health);
-    if health.is_ready() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+    if health.is_ready() {
+        HttpResponse::Ok().json(body)
+    } else {
+        HttpResponse::ServiceUnavailable().json(body)
+    }
 }
 
 /// Serves the REST routes and `/metrics` on `listener`; the server runs when the future is polled.

@@ -12,10 +12,10 @@ use ulex_actors::Stop;
 use ulex_nats::membership::Role;
 use ulex_nats::models::{LIVE_KEY, LivePointer};
 use ulex_nats::topology::REGISTRY;
-use ulex_server::readiness::ReadinessProbe;
 use ulex_server::ApiState;
 use ulex_server::gateway::Gateway;
 use ulex_server::live_backend::LiveBackend;
+use ulex_server::readiness::ReadinessProbe;
 use ulex_server::settings_desk::SettingsDesk;
 
 use crate::http;

@@ -130,7 +130,12 @@ impl ApiState {
         let uploads = self.inner.uploads.load(Ordering::Relaxed);
         heading(text, "ulex_http_uploads", "gauge", "Requests whose bodies are arriving.");
         let _ = writeln!(text, "ulex_http_uploads {uploads}");
-        heading(text, "ulex_http_body_bytes", "gauge", "Bytes of request bodies in memory, decoded values included.");
+        heading(
+            text,
+            "ulex_http_body_bytes",
+            "gauge",
+            "Bytes of request bodies in memory, decoded values included.",
+        );
         let _ = writeln!(text, "ulex_http_body_bytes {bytes}");
         self.inner.overload.render(text);
     }

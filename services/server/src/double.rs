@@ -1,8 +1,8 @@
 //! A [`Backend`] for tests: the in-memory store, lists as the test says, faults on demand.
 
 use std::collections::HashMap;
-use std::time::Duration;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;

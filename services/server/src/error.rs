@@ -88,7 +88,9 @@ impl ApiError {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::BodyTimeout(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::BodyTooLarge(_) | Self::DecodedTooLarge(_) | Self::InflatesTooMuch(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyTooLarge(_) | Self::DecodedTooLarge(_) | Self::InflatesTooMuch(_) => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::QuotaExceeded(_) | Self::Backend(BackendError::Overloaded) => StatusCode::TOO_MANY_REQUESTS,
             Self::Backend(BackendError::Unavailable(_)) | Self::Timeout(_) => StatusCode::SERVICE_UNAVAILABLE,

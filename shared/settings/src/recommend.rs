@@ -77,7 +77,11 @@ impl Recommend {
         let mut recommend = Self {
             cache_size: checks.integer("recommend.cache_size", &written.cache_size, 1..=MAX_LIST_LENGTH),
             cache_expire: checks.positive_duration("recommend.cache_expire", &written.cache_expire),
-            context_size: checks.integer("recommend.context_size", &written.context_size, 1..=MAX_LIST_LENGTH),
+            context_size: checks.integer(
+                "recommend.context_size",
+                &written.context_size,
+                1..=MAX_LIST_LENGTH,
+            ),
             active_user_ttl: checks.days("recommend.active_user_ttl", &written.active_user_ttl),
             data_source: DataSource::resolve(&written.data_source, checks),
             search_columns: search_columns(&written.search.columns, checks),

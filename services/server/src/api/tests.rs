@@ -81,7 +81,8 @@ impl Client {
         let app = test::init_service(App::new().service(api.clone()).default_service(api)).await;
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000));
-        let mut request = test::TestRequest::with_uri(path).method(method).peer_addr(self.peer.unwrap_or(peer));
+        let mut request =
+            test::TestRequest::with_uri(path).method(method).peer_addr(self.peer.unwrap_or(peer));
         if self.headers.iter().all(|(name, _value)| *name != "host") {
             request = request.insert_header(("host", "localhost:8088"));
         }

@@ -53,7 +53,9 @@ impl LabelsSize {
     fn add_text<E: Error>(&mut self, text: &str) -> Result<(), E> {
         self.text_bytes = self.text_bytes.saturating_add(text.len());
         if self.text_bytes > MAX_LABELS_BYTES {
-            return Err(E::custom(format_args!("expected labels with at most {MAX_LABELS_BYTES} bytes of text")));
+            return Err(E::custom(format_args!(
+                "expected labels with at most {MAX_LABELS_BYTES} bytes of text"
+            )));
         }
         count(text.len())
     }

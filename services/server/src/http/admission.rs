@@ -97,7 +97,9 @@ fn is_loopback_authority(authority: &str) -> bool {
     let host = match authority.strip_prefix('[') {
         Some(bracketed) => bracketed.split_once(']').map_or("", |(host, _port)| host),
         None => match authority.rsplit_once(':') {
-            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.contains(':') => host,
+            Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.contains(':') => {
+                host
+            }
             _ => authority,
         },
     };
@@ -111,10 +113,27 @@ mod tests {
 
     #[test]
     fn only_names_and_addresses_of_this_host_are_loopback() {
-        for host in ["localhost", "LOCALHOST:8088", "127.0.0.1", "127.9.9.9:1", "[::1]:80", "::1", "[::ffff:127.0.0.1]"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:8088",
+            "127.0.0.1",
+            "127.9.9.9:1",
+            "[::1]:80",
+            "::1",
+            "[::ffff:127.0.0.1]",
+        ] {
             assert!(is_loopback_authority(host), "{host}");
         }
-        for host in ["", ":80", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1", "[::2]:80", "evil:x", "0.0.0.0"] {
+        for host in [
+            "",
+            ":80",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "[::2]:80",
+            "evil:x",
+            "0.0.0.0",
+        ] {
             assert!(!is_loopback_authority(host), "{host}");
         }
     }

@@ -219,9 +219,10 @@ fn inflate(
     let mut whole = Vec::new();
     loop {
         let before = whole.len();
-        let read = source.by_ref().take(INFLATE_STEP_BYTES as u64).read_to_end(&mut whole).map_err(|reason| {
-            ApiError::BadRequest(format!("the request body could not be decompressed: {reason}"))
-        })?;
+        let read =
+            source.by_ref().take(INFLATE_STEP_BYTES as u64).read_to_end(&mut whole).map_err(|reason| {
+                ApiError::BadRequest(format!("the request body could not be decompressed: {reason}"))
+            })?;
         reserved.grow(whole.len() - before)?;
         if whole.len() > limits.body {
             return Err(ApiError::BodyTooLarge(limits.body));

@@ -215,8 +215,14 @@ impl ApiService {
     }
 
     fn unknown(&self, request: &HttpRequest, settings: &ApiSettings) -> Answer {
-        cors::preflight(request.method(), request.headers(), settings, Origins::Configured, std::iter::empty())
-            .ok_or_else(|| ApiError::NotFound("404: Page Not Found".to_owned()))
+        cors::preflight(
+            request.method(),
+            request.headers(),
+            settings,
+            Origins::Configured,
+            std::iter::empty(),
+        )
+        .ok_or_else(|| ApiError::NotFound("404: Page Not Found".to_owned()))
     }
 
     fn bounded(
@@ -270,7 +276,9 @@ fn admit<'a>(
 ) -> Result<&'a Route, Box<Answer>> {
     let (method, headers) = (request.method(), request.headers());
     let Some(route) = resource.route(method) else {
-        if let Some(response) = cors::preflight(method, headers, settings, resource.origins(), resource.methods()) {
+        if let Some(response) =
+            cors::preflight(method, headers, settings, resource.origins(), resource.methods())
+        {
             return Err(Box::new(Ok(response)));
         }
         let mut response = ApiError::MethodNotAllowed.response();

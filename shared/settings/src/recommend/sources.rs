@@ -108,7 +108,8 @@ pub(super) fn non_personalized(
         if matches!(table.score, Given::Value(_)) {
             compiles(checks, &format!("{key}.score"), &score, Use::Score);
         }
-        let filter = checks.optional_text(&format!("{key}.filter"), &table.filter).filter(|text| !is_blank(text));
+        let filter =
+            checks.optional_text(&format!("{key}.filter"), &table.filter).filter(|text| !is_blank(text));
         if let Some(filter) = &filter {
             compiles(checks, &format!("{key}.filter"), filter, Use::Filter);
         }
