@@ -46,13 +46,14 @@ impl ReadinessProbe {
 
     /// Asks all parts at once.
     pub async fn check(&self) -> Health {
+        let (events, ingest) = (EVENTS, INGEST);
         let (data, cache) = (self.recommender.data(), self.recommender.cache());
         let (bus, data, cache, pointer, backlog) = tokio::join!(
-            answer(self.bus.stream_state(EVENTS.name)),
+            answer(self.bus.stream_state(&events.name)),
             answer(data.ping()),
             answer(cache.ping()),
             answer(self.registry.get(LIVE_KEY)),
-            answer(self.bus.backlog(&INGEST)),
+            answer(self.bus.backlog(&ingest)),
         );
         let is_published = pointer.flatten().is_some();
         let ingest_lag = backlog.map(|backlog| backlog.waiting);
