@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use tracing::warn;
 use ulex_nats::membership::Role;
-use ulex_settings::{LoadError, Loaded, LogLevel, RankerType, RecommenderName, Sampler, Settings, load};
+use ulex_settings::{Loaded, LogLevel, RankerType, RecommenderName, Sampler, Settings, load};
 
 use crate::exit::{print, refused};
 use crate::telemetry;
@@ -59,21 +59,13 @@ pub fn start_logging(settings: &Settings, voice: Voice) -> Result<(), ExitCode> 
 
 /// `ulex check-config`: what is wrong, or what will run.
 pub fn check(file: &Path) -> ExitCode {
-    match checked(file) {
+    match load(Some(file), std::env::vars(), &[]) {
         Ok(loaded) => {
             print(&summary(file, &loaded));
             ExitCode::SUCCESS
         }
         Err(problems) => refused(&problems),
     }
-}
-
-/// A file that is not there is odd for a server and wrong for somebody who asks about it.
-fn checked(file: &Path) -> Result<Loaded, LoadError> {
-    if let Err(source) = std::fs::metadata(file) {
-        return Err(LoadError::Unreadable { path: file.display().to_string(), source });
-    }
-    load(Some(file), std::env::vars(), &[])
 }
 
 /// What will run, for people.
@@ -171,13 +163,17 @@ mod tests {
         (folder, path)
     }
 
+    fn loaded(path: &Path) -> Result<Loaded, ulex_settings::LoadError> {
+        load(Some(path), [], &[])
+    }
+
     #[test]
     fn a_file_that_can_be_used_says_what_will_run() {
         let toml = "[database]\ndata_store = \"mysql://ann:secret@db/shop\"\n[master]\nhttp_port = 9000\n\
                     [recommend.data_source]\npositive_feedback_types = [\"rating>=4\"]\n\
                     [[recommend.item-to-item]]\nname = \"similar\"\ntype = \"users\"\n";
         let (_folder, path) = file(toml);
-        let text = summary(&path, &checked(&path).unwrap());
+        let text = summary(&path, &loaded(&path).unwrap());
         for expected in
             [":9000", "positive: rating>=4", "item-to-item/similar", "fm over", "database.data_store"]
         {
@@ -189,13 +185,15 @@ mod tests {
     #[test]
     fn everything_wrong_is_said_at_once() {
         let (_folder, path) = file("[master]\nhttp_port = 99999\nn_jobs = \"many\"\n");
-        let text = checked(&path).unwrap_err().to_string();
+        let text = loaded(&path).unwrap_err().to_string();
         assert!(text.contains("http_port") && text.contains("n_jobs"), "{text}");
     }
 
     #[test]
-    fn a_file_that_is_not_there_is_an_error_for_whoever_asks_about_it() {
+    fn a_file_that_does_not_exist_is_refused_by_every_command() {
         let (folder, _path) = file("");
-        assert!(checked(&folder.path().join("none.toml")).unwrap_err().to_string().contains("none.toml"));
+        let missing = folder.path().join("none.toml");
+        assert!(read(Some(&missing), Voice::Command).is_err());
+        assert_eq!(format!("{:?}", check(&missing)), format!("{:?}", ExitCode::from(crate::exit::USAGE)));
     }
 }

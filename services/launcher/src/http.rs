@@ -4,7 +4,9 @@ use std::net::TcpListener;
 
 use actix_web::dev::Server;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use ulex_recommenders::service::Recommender;
+use tracing::warn;
+use ulex_server::health_json;
+use ulex_server::readiness::ReadinessProbe;
 use ulex_server::server::{ServerSettings, start_with};
 use ulex_server::settings::{Limits, NotFoundStyle, Quota};
 use ulex_server::{ApiSettings, ApiState, routes};
@@ -35,14 +37,14 @@ pub fn listen(address: &str) -> Result<TcpListener, StartError> {
 /// [`StartError::Listen`] if the listener cannot be used.
 pub fn serve_health(
     listener: TcpListener,
-    recommender: &Recommender,
+    readiness: ReadinessProbe,
     lookups: Lookups,
 ) -> Result<Server, StartError> {
     let page = Page::new(lookups, None);
-    let recommender = web::Data::new(recommender.clone());
+    let readiness = web::Data::new(readiness);
     let server = HttpServer::new(move || {
         App::new()
-            .app_data(recommender.clone())
+            .app_data(readiness.clone())
             .configure(|config| page.register(config))
             .route("/api/health/live", web::get().to(HttpResponse::Ok))
             .route("/api/health/ready", web::get().to(ready))
@@ -53,10 +55,14 @@ pub fn serve_health(
     Ok(server.run())
 }
 
-async fn ready(recommender: web::Data<Recommender>) -> HttpResponse {
-    let (data, cache) = (recommender.data().ping().await.is_ok(), recommender.cache().ping().await.is_ok());
-    let body = serde_json::json!({ "Ready": data && cache, "DataStoreConnected": data, "CacheStoreConnected": cache });
-    if data && cache { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+async fn ready(readiness: web::Data<ReadinessProbe>) -> HttpResponse {
+    let health = readiness.check().await;
+    let body = health_json(&health);
+    if health.is_ready() {
+        HttpResponse::Ok().json(body)
+    } else {
+        HttpResponse::ServiceUnavailable().json(body)
+    }
 }
 
 /// Serves the REST routes and `/metrics` on `listener`; the server runs when the future is polled.
@@ -70,12 +76,26 @@ pub fn serve(
     state: ApiState,
     lookups: Lookups,
 ) -> Result<Server, StartError> {
+    warn_if_open(&listener, settings);
     let api = routes(state);
     let page = Page::new(lookups, Some(api.measurements()));
     let address = format!("{}:{}", settings.master.http_host, settings.master.http_port);
     let how = ServerSettings { degrade: settings.serving.degrade, ..ServerSettings::default() };
     start_with(listener, api, how, move |config| page.register(config))
         .map_err(|source| StartError::Listen { address, source })
+}
+
+/// A listener that other hosts reach, without a key, is said once.
+fn warn_if_open(listener: &TcpListener, settings: &Settings) {
+    let has_key =
+        !settings.server.api_key.expose().is_empty() || !settings.master.admin_api_key.expose().is_empty();
+    let Ok(address) = listener.local_addr() else { return };
+    if !has_key && !address.ip().to_canonical().is_loopback() {
+        warn!(
+            %address,
+            "REST is open to every host that reaches this address: set server.api_key or master.admin_api_key"
+        );
+    }
 }
 
 /// What the REST surface has to know of the settings.

@@ -15,6 +15,7 @@ use ulex_nats::topology::REGISTRY;
 use ulex_server::ApiState;
 use ulex_server::gateway::Gateway;
 use ulex_server::live_backend::LiveBackend;
+use ulex_server::readiness::ReadinessProbe;
 use ulex_server::settings_desk::SettingsDesk;
 
 use crate::http;
@@ -72,7 +73,10 @@ impl Process {
         let lookups = Lookups::new(parts.role, parts.recommender.clone());
         let rounds = Rounds::begin(parts.bus.clone(), parts.position.clone(), Arc::clone(&parts.figures));
         let server = match parts.role {
-            Role::Worker => http::serve_health(listener, &parts.recommender, lookups)?,
+            Role::Worker => {
+                let readiness = ReadinessProbe::open(&parts.bus, &parts.recommender).await?;
+                http::serve_health(listener, readiness, lookups)?
+            }
             Role::One | Role::Master | Role::Server => {
                 let queue = parts.settings.ingest.queue;
                 let gateway = Gateway::open(parts.bus.clone(), queue, parts.followed()).await?;

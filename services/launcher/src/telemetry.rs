@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use thiserror::Error;
 use tracing::Subscriber;
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
@@ -135,6 +135,9 @@ where
     Ok(Box::new(Registry::default().with(lines_layer(text, style, writer)?)))
 }
 
+/// The target of events about single connections.
+const ACTIX_DISPATCHER: &str = "actix_http::h1::dispatcher";
+
 type BoxedLayer<S> = Box<dyn Layer<S> + Send + Sync>;
 
 fn lines_layer<S, W>(text: &str, style: Style, writer: W) -> Result<BoxedLayer<S>, TelemetryError>
@@ -145,8 +148,12 @@ where
     let filter = EnvFilter::builder()
         .parse(text)
         .map_err(|source| TelemetryError::Filter { text: text.to_owned(), source })?;
-    // Lines do not show spans, so nobody has to make any for them.
-    let filter = filter.and(filter_fn(|metadata| metadata.is_event()));
+    // actix reports bytes that are no HTTP as errors. They are the peer's, so they are shown with DEBUG only.
+    let shows_peer_errors = filter.max_level_hint().is_none_or(|level| level >= LevelFilter::DEBUG);
+    // Lines show no spans.
+    let filter = filter.and(filter_fn(move |metadata| {
+        metadata.is_event() && (shows_peer_errors || metadata.target() != ACTIX_DISPATCHER)
+    }));
     Ok(lines::layer(style, writer).with_filter(filter).boxed())
 }
 

@@ -8,6 +8,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use async_trait::async_trait;
@@ -34,7 +35,7 @@ fn list(query: &ListQuery) -> Vec<ScoredItem> {
 
 #[async_trait]
 impl Backend for Canned {
-    async fn submit(&self, _event: Command, _id: Option<EventId>) -> Result<Receipt, BackendError> {
+    async fn submit(&self, _event: Command, _id: EventId, _wait: Duration) -> Result<Receipt, BackendError> {
         Ok(Receipt::default())
     }
 
@@ -86,7 +87,7 @@ impl Backend for Canned {
     }
 
     async fn health(&self) -> Health {
-        Health { data: true, cache: true }
+        Health::WELL
     }
 
     async fn tasks(&self) -> Result<Vec<TaskProgress>, BackendError> {

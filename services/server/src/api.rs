@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 
+pub use self::health::health_json;
 use crate::backend::Backend;
 use crate::http::measures::heading;
 use crate::http::router::Router;
@@ -53,16 +54,20 @@ struct Inner {
     backend: Arc<dyn Backend>,
     settings: ArcSwap<ApiSettings>,
     in_flight: AtomicUsize,
+    uploads: AtomicUsize,
     body_bytes: AtomicUsize,
     overload: Overload,
 }
 
-/// A place among the requests in flight.
-pub(crate) struct Permit<'a>(&'a AtomicUsize);
+/// A place among the requests in flight, or among those whose bodies are arriving.
+pub(crate) struct Permit {
+    state: ApiState,
+    counter: fn(&Inner) -> &AtomicUsize,
+}
 
-impl Drop for Permit<'_> {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        (self.counter)(&self.state.inner).fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -74,6 +79,7 @@ impl ApiState {
             backend,
             settings: ArcSwap::from_pointee(settings),
             in_flight: AtomicUsize::new(0),
+            uploads: AtomicUsize::new(0),
             body_bytes: AtomicUsize::new(0),
             overload: Overload::new(),
         };
@@ -100,9 +106,18 @@ impl ApiState {
     }
 
     /// Takes a place unless all `limit` are taken.
-    pub(crate) fn enter(&self, limit: usize) -> Option<Permit<'_>> {
-        let permit = Permit(&self.inner.in_flight);
-        let before = self.inner.in_flight.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn enter(&self, limit: usize) -> Option<Permit> {
+        self.take(limit, |inner| &inner.in_flight)
+    }
+
+    /// Takes a place among the uploads unless all are taken.
+    pub(crate) fn enter_uploads(&self) -> Option<Permit> {
+        self.take(self.settings().limits.uploads, |inner| &inner.uploads)
+    }
+
+    fn take(&self, limit: usize, counter: fn(&Inner) -> &AtomicUsize) -> Option<Permit> {
+        let before = counter(&self.inner).fetch_add(1, Ordering::Relaxed);
+        let permit = Permit { state: self.clone(), counter };
         (before < limit).then_some(permit)
     }
 
@@ -112,7 +127,15 @@ impl ApiState {
         let bytes = self.inner.body_bytes.load(Ordering::Relaxed);
         heading(text, "ulex_http_in_flight", "gauge", "Requests being answered, without those from memory.");
         let _ = writeln!(text, "ulex_http_in_flight {in_flight}");
-        heading(text, "ulex_http_body_bytes", "gauge", "Bytes of request bodies in memory.");
+        let uploads = self.inner.uploads.load(Ordering::Relaxed);
+        heading(text, "ulex_http_uploads", "gauge", "Requests whose bodies are arriving.");
+        let _ = writeln!(text, "ulex_http_uploads {uploads}");
+        heading(
+            text,
+            "ulex_http_body_bytes",
+            "gauge",
+            "Bytes of request bodies in memory, decoded values included.",
+        );
         let _ = writeln!(text, "ulex_http_body_bytes {bytes}");
         self.inner.overload.render(text);
     }

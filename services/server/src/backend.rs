@@ -4,6 +4,8 @@
 //! stands behind [`Backend`]. A call that fails has changed nothing, except that a write whose answer was lost
 //! may have happened: repeat it with the same [`EventId`].
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::Value;
@@ -26,13 +28,33 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
-/// Whether the stores can be reached.
+/// Parts of a process that can fail alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// The data store answers.
     pub data: bool,
     /// The cache store answers.
     pub cache: bool,
+    /// The bus answers and has its streams.
+    pub bus: bool,
+    /// The process answers with a ModelSet, or none is published.
+    pub models: bool,
+    /// Events are applied as fast as they come.
+    pub ingest: bool,
+    /// Events that wait to be applied; None if the bus does not say.
+    pub ingest_lag: Option<u64>,
+}
+
+impl Health {
+    /// A process with nothing wrong.
+    pub const WELL: Self =
+        Self { data: true, cache: true, bus: true, models: true, ingest: true, ingest_lag: Some(0) };
+
+    /// Whether requests can be answered.
+    #[must_use]
+    pub const fn is_ready(&self) -> bool {
+        self.data && self.cache && self.bus && self.models && self.ingest
+    }
 }
 
 /// Something that runs or ran in the background.
@@ -219,7 +241,7 @@ impl From<BusError> for BackendError {
 pub trait Backend: Send + Sync + 'static {
     /// Applies a validated event as a whole, or not at all, and returns when it is durable and visible to
     /// every later call. An event whose `id` was seen before has no effect.
-    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError>;
+    async fn submit(&self, event: Command, id: EventId, wait: Duration) -> Result<Receipt, BackendError>;
 
     /// The hot path: the user's list if it can be had without waiting and is good enough for `effort`, else `None`. Called
     /// on the thread that serves all other requests of its connection: microseconds only.

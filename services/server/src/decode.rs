@@ -4,6 +4,8 @@
 //! field's zero value, the first JSON value counts and what follows is ignored. Every refusal names the row and
 //! the field and what was expected; the first one ends decoding, so nothing of a refused body is kept.
 
+mod labels;
+mod meter;
 mod published;
 mod records;
 mod values;
@@ -13,10 +15,12 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use ulex_domain::limits::MAX_ID_BYTES;
 use ulex_domain::{EventId, Feedback, Item, ItemPatch, User, UserPatch};
 
 use crate::error::ApiError;
 
+pub(crate) use meter::{Account, metered};
 pub(crate) use published::{Asked, Published};
 
 /// Feedback of one request.
@@ -98,10 +102,10 @@ pub(crate) fn published_items(body: &[u8]) -> Result<Vec<Published>, ApiError> {
     one_or_many::<published::PublishedItem>(body)
 }
 
-/// Whether an id or a type may be stored: not empty, not too long, no control characters.
+/// Whether an id or a type may be stored: not empty, not longer than [`MAX_ID_BYTES`], no control characters.
 pub(crate) fn is_id(text: &str) -> bool {
     !text.is_empty()
-        && text.len() <= ulex_domain::MAX_ID_LENGTH
+        && text.len() <= MAX_ID_BYTES
         && !text.bytes().any(|byte| byte < 0x20 || byte == 0x7f)
         && (text.is_ascii() || !text.chars().any(char::is_control))
 }
@@ -287,13 +291,19 @@ impl<'de, R: Record> Visitor<'de> for Many<'_, R> {
             self.position.row.set(Some(rows.len()));
             let one = One { position: self.position, record: PhantomData::<R> };
             match seq.next_element_seed(one)? {
-                Some(row) => rows.push(row),
+                Some(row) => {
+                    meter::count(ROW_COPIES * size_of::<R::Output>())?;
+                    rows.push(row);
+                }
                 None => break,
             }
         }
         Ok(rows)
     }
 }
+
+/// A growing list keeps room for as many rows as it has.
+const ROW_COPIES: usize = 2;
 
 /// Reads a key: which of the fields it names, if any.
 struct Key(&'static [&'static str]);

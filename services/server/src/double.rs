@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -35,6 +36,8 @@ pub(crate) struct Double {
     /// What is shown as settings.
     pub(crate) settings: Mutex<Value>,
     /// Submitted events.
+    /// Number of the part of its health that is away; 0 is none.
+    pub(crate) failed_part: AtomicUsize,
     pub(crate) submitted: AtomicUsize,
 }
 
@@ -52,6 +55,7 @@ impl Double {
             stale: AtomicBool::new(false),
             gate: Semaphore::new(Self::PLACES),
             settings: Mutex::new(json!({"recommend": {"cache_size": 100}})),
+            failed_part: AtomicUsize::new(0),
             submitted: AtomicUsize::new(0),
         }
     }
@@ -106,10 +110,10 @@ fn has_all(item: &Item, query: &ListQuery) -> bool {
 
 #[async_trait]
 impl Backend for Double {
-    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError> {
+    async fn submit(&self, event: Command, id: EventId, _wait: Duration) -> Result<Receipt, BackendError> {
         self.check()?;
         self.submitted.fetch_add(1, Ordering::Relaxed);
-        let outcomes = self.data.apply(vec![Submission { event_id: id, ..event.into() }]).await?;
+        let outcomes = self.data.apply(vec![Submission { event_id: Some(id), ..event.into() }]).await?;
         let outcome = outcomes.into_iter().next().unwrap_or_default();
         Ok(Receipt { rows_deleted: outcome.rows_deleted, duplicate: outcome.duplicate })
     }
@@ -196,8 +200,15 @@ impl Backend for Double {
     }
 
     async fn health(&self) -> Health {
-        let here = self.check().is_ok();
-        Health { data: here, cache: true }
+        let part = self.failed_part.load(Ordering::Relaxed);
+        Health {
+            data: self.check().is_ok(),
+            bus: part != 1,
+            cache: part != 2,
+            models: part != 3,
+            ingest: part != 4,
+            ..Health::WELL
+        }
     }
 
     async fn tasks(&self) -> Result<Vec<TaskProgress>, BackendError> {

@@ -4,6 +4,7 @@
 //! rely on trailing slashes, empty trailing segments and decoded segments, and one route is asked a thousand
 //! times more often than all others. So the whole prefix is one actix service with a table of its own.
 
+pub(crate) mod admission;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod cors;
@@ -15,3 +16,4 @@ pub(crate) mod request_id;
 pub(crate) mod router;
 pub(crate) mod service;
 pub(crate) mod spans;
+pub(crate) mod ticket;

@@ -18,11 +18,12 @@ pub mod newcomers;
 mod overload;
 mod parts;
 pub mod published;
+pub mod readiness;
 pub mod server;
 pub mod settings;
 pub mod settings_desk;
 
-pub use api::{ApiState, openapi_json, routes};
+pub use api::{ApiState, health_json, openapi_json, routes};
 pub use backend::{Backend, BackendError, ListQuery, Receipt, ScoredItem};
 pub use error::ApiError;
 pub use http::service::{Api, ApiService, Measurements};

@@ -21,6 +21,7 @@ use crate::backend::{
     Recommended, ScoredItem, SettingsChange, SettingsRevision, Status, TaskProgress,
 };
 use crate::gateway::{AppliedWrite, Gateway, SubmitError};
+use crate::readiness::ReadinessProbe;
 use crate::settings_desk::SettingsDesk;
 
 /// See the module documentation.
@@ -28,6 +29,7 @@ pub struct LiveBackend {
     recommender: Recommender,
     gateway: Gateway,
     desk: SettingsDesk,
+    readiness: ReadinessProbe,
     progress: Bucket<Progress>,
     members: Bucket<Heartbeat>,
     node: String,
@@ -47,7 +49,8 @@ impl LiveBackend {
     ) -> Result<Self, BusError> {
         let progress = bus.bucket(&PROGRESS).await?;
         let members = bus.bucket(&members(meta_timeout)).await?;
-        Ok(Self { recommender, gateway, desk, progress, members, node })
+        let readiness = ReadinessProbe::open(bus, &recommender).await?;
+        Ok(Self { recommender, gateway, desk, readiness, progress, members, node })
     }
 
     async fn heartbeats(&self) -> Result<Vec<Heartbeat>, BackendError> {
@@ -70,8 +73,8 @@ fn failed(reason: RecommendError) -> BackendError {
 
 #[async_trait]
 impl Backend for LiveBackend {
-    async fn submit(&self, event: Command, id: Option<EventId>) -> Result<Receipt, BackendError> {
-        match self.gateway.submit(event, id, None).await {
+    async fn submit(&self, event: Command, id: EventId, wait: Duration) -> Result<Receipt, BackendError> {
+        match self.gateway.submit(event, Some(id), Some(wait)).await {
             Ok(AppliedWrite { receipt, .. }) => {
                 Ok(Receipt { rows_deleted: receipt.rows_deleted, duplicate: receipt.duplicate })
             }
@@ -162,9 +165,7 @@ impl Backend for LiveBackend {
     }
 
     async fn health(&self) -> Health {
-        let data = self.recommender.data().ping().await.is_ok();
-        let cache = self.recommender.cache().ping().await.is_ok();
-        Health { data, cache }
+        self.readiness.check().await
     }
 
     async fn tasks(&self) -> Result<Vec<TaskProgress>, BackendError> {

@@ -13,7 +13,8 @@
 //! header `x-ulex-degraded`.
 //!
 //! The level follows from how long work waits before it begins, and from how many requests are in flight ([`ladder`]).
-//! Waiting is measured by a timer on each thread that serves ([`probe`]): it is as late as everything else there.
+//! Waiting is measured by a timer on each thread that serves ([`probe`]): it is as late as everything else there. A thread
+//! without requests is never late.
 
 mod ladder;
 mod peers;
@@ -32,7 +33,7 @@ use ulex_recommenders::service::{Effort, Quality};
 
 use self::ladder::{Ladder, Sample};
 use self::peers::Peers;
-pub(crate) use self::probe::watch;
+pub(crate) use self::probe::{note_request, watch};
 use crate::http::measures::heading;
 
 /// Time between two looks at the ladder.

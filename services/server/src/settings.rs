@@ -37,14 +37,16 @@ pub struct Quota {
 pub struct Limits {
     /// Bytes of a request body, after decompression.
     pub body: usize,
-    /// Bytes of all request bodies in memory.
+    /// Bytes of all request bodies in memory, with what they are decoded to.
     pub bodies: usize,
-    /// How long a body may take to arrive.
+    /// Longest pause of a body that is arriving.
     pub body_time: Duration,
-    /// How long a request may take in all.
+    /// Longest time for the answer once the body has arrived; each row of a write adds to it.
     pub request_time: Duration,
     /// Requests being answered at once; those answered from memory do not count.
     pub in_flight: usize,
+    /// Requests whose bodies are arriving.
+    pub uploads: usize,
 }
 
 impl Default for Limits {
@@ -55,6 +57,7 @@ impl Default for Limits {
             body_time: Duration::from_secs(30),
             request_time: Duration::from_secs(60),
             in_flight: 1024,
+            uploads: 4096,
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Each layer replaces single keys of the layers before it; a list is one value and is replaced as a whole. Whether the
 //! result makes sense is only asked at the end, so a default that refers to something a file has removed does no harm.
-//! A file that does not exist is a warning, as in Gorse; one that cannot be read or is no TOML or JSON is an error.
+//! A file that does not exist, cannot be read or is no TOML or JSON is an error: Gorse starts with its defaults in the
+//! first case, and a mistyped name then trains and serves something else than what was asked for.
 //! Keys nobody knows are ignored with a warning: Gorse's older files hold some.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,14 +31,14 @@ pub const DEFAULTS: &str = include_str!("../defaults.toml");
 pub struct Loaded {
     /// Checked and complete.
     pub settings: Settings,
-    /// Each a sentence for the log: missing file, unknown keys and variables.
+    /// Each a sentence for the log: unknown keys and variables.
     pub warnings: Vec<String>,
 }
 
 /// Why there is no configuration.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    /// The file exists and cannot be read.
+    /// The file does not exist or cannot be read.
     #[error("cannot read {path}: {source}")]
     Unreadable {
         /// As it was given.
@@ -209,10 +210,7 @@ impl Layers {
 
     fn add_file(&mut self, path: &Path) -> Result<(), LoadError> {
         let name = path.display().to_string();
-        match document::read(path)? {
-            Some(tree) => self.add_tree(tree, Some(&name)),
-            None => self.warnings.push(format!("{name} does not exist; using the defaults")),
-        }
+        self.add_tree(document::read(path)?, Some(&name));
         Ok(())
     }
 

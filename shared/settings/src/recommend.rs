@@ -21,7 +21,10 @@ pub use models::{Collaborative, CollaborativeType, Ranker, RankerType, Replaceme
 pub use recommender_name::{RecommenderName, UnknownRecommender};
 pub use sources::{External, ItemToItem, ItemToItemType, NonPersonalized, UserToUser, UserToUserType};
 
-/// See the module documentation.
+/// Longest list of candidates and longest context. Memory and work for each list of each user grow with them.
+pub(crate) const MAX_LIST_LENGTH: i64 = 10_000;
+
+/// The section `[recommend]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recommend {
     /// Length of every cached list and list of candidates, at least 1.
@@ -72,9 +75,13 @@ pub struct DataSource {
 impl Recommend {
     pub(crate) fn resolve(written: &written::Recommend, checks: &mut Checks<'_>) -> Self {
         let mut recommend = Self {
-            cache_size: checks.integer("recommend.cache_size", &written.cache_size, 1..=i64::MAX),
+            cache_size: checks.integer("recommend.cache_size", &written.cache_size, 1..=MAX_LIST_LENGTH),
             cache_expire: checks.positive_duration("recommend.cache_expire", &written.cache_expire),
-            context_size: checks.integer("recommend.context_size", &written.context_size, 1..=i64::MAX),
+            context_size: checks.integer(
+                "recommend.context_size",
+                &written.context_size,
+                1..=MAX_LIST_LENGTH,
+            ),
             active_user_ttl: checks.days("recommend.active_user_ttl", &written.active_user_ttl),
             data_source: DataSource::resolve(&written.data_source, checks),
             search_columns: search_columns(&written.search.columns, checks),
@@ -125,9 +132,10 @@ impl Recommend {
     fn ranked(&self, given: &Given<Vec<String>>, checks: &mut Checks<'_>) -> Vec<RecommenderName> {
         const KEY: &str = "recommend.ranker.recommenders";
         let unranked = self.ranker.kind == RankerType::None;
-        let Some(names) = checks.optional(KEY, given) else {
+        if checks.optional(KEY, given).is_none() {
             return self.ranked_by_default();
-        };
+        }
+        let names = checks.texts(KEY, given);
         if names.is_empty() {
             checks.problem(KEY, &json!(names), "at least one recommender");
         }
@@ -141,7 +149,10 @@ impl Recommend {
     fn fallback(&self, given: &Given<Vec<String>>, checks: &mut Checks<'_>) -> Vec<RecommenderName> {
         const KEY: &str = "recommend.fallback.recommenders";
         match checks.optional(KEY, given) {
-            Some(names) => self.known(KEY, &names, checks),
+            Some(_) => {
+                let names = checks.texts(KEY, given);
+                self.known(KEY, &names, checks)
+            }
             None => self.fallback_by_default(),
         }
     }

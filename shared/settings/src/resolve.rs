@@ -13,7 +13,7 @@ use crate::blob::Blob;
 use crate::compat::Compat;
 use crate::database::Database;
 use crate::duration::GoDuration;
-use crate::given::{Given, Scalar};
+use crate::given::{Given, Scalar, Tables};
 use crate::ingest::Ingest;
 use crate::log::Log;
 use crate::login::Oidc;
@@ -118,7 +118,19 @@ impl Checks<'_> {
     }
 
     pub(crate) fn text(&mut self, key: &str, given: &Given<String>) -> String {
-        self.required(key, given).unwrap_or_default()
+        if matches!(given, Given::Absent) {
+            self.missing(key, String::EXPECTED);
+        }
+        self.optional_text(key, given).unwrap_or_default()
+    }
+
+    /// As [`Self::text`], for a key that may be absent.
+    pub(crate) fn optional_text(&mut self, key: &str, given: &Given<String>) -> Option<String> {
+        let text = self.optional(key, given)?;
+        if text.len() > MAX_TEXT_BYTES {
+            self.problem(key, &json!(text), format!("a text of at most {MAX_TEXT_BYTES} bytes"));
+        }
+        Some(text)
     }
 
     pub(crate) fn secret(&mut self, key: &str, given: &Given<String>) -> Secret {
@@ -130,7 +142,28 @@ impl Checks<'_> {
     }
 
     pub(crate) fn texts(&mut self, key: &str, given: &Given<Vec<String>>) -> Vec<String> {
-        self.required(key, given).unwrap_or_default()
+        let texts = self.required(key, given).unwrap_or_default();
+        if texts.len() > MAX_LIST_ELEMENTS || texts.iter().any(|text| text.len() > MAX_ELEMENT_BYTES) {
+            let expected =
+                format!("at most {MAX_LIST_ELEMENTS} texts of at most {MAX_ELEMENT_BYTES} bytes each");
+            self.problem(key, &json!(texts), expected);
+            return Vec::new();
+        }
+        texts
+    }
+
+    /// The tables of a list; a list with more than [`MAX_TABLES`] is a problem.
+    pub(crate) fn tables<T>(&mut self, key: &str, given: &Given<Tables<T>>) -> Vec<T>
+    where
+        Tables<T>: Scalar + Clone,
+    {
+        let tables = self.optional(key, given).map(|tables| tables.0).unwrap_or_default();
+        if tables.len() > MAX_TABLES {
+            let got = json!(format!("{} tables", tables.len()));
+            self.problem(key, &got, format!("at most {MAX_TABLES} tables"));
+            return Vec::new();
+        }
+        tables
     }
 
     pub(crate) fn keyword<K: Keyword>(&mut self, key: &str, given: &Given<String>) -> K {
@@ -190,8 +223,8 @@ impl Checks<'_> {
 
     pub(crate) fn positive_number(&mut self, key: &str, given: &Given<f64>) -> f64 {
         let number = self.number(key, given);
-        if number <= 0.0 {
-            self.problem(key, &json!(number), "a number greater than 0");
+        if number <= 0.0 || number > MAX_NUMBER {
+            self.problem(key, &json!(number), format!("a number greater than 0, at most {MAX_NUMBER}"));
         }
         number
     }
@@ -217,11 +250,37 @@ impl Checks<'_> {
         }
         duration.to_std().unwrap_or_default()
     }
+
+    /// The time between two runs of heavy work: at least a second.
+    pub(crate) fn period(&mut self, key: &str, given: &Given<GoDuration>) -> Duration {
+        let Some(duration) = self.required(key, given) else { return Duration::ZERO };
+        let period = duration.to_std().unwrap_or_default();
+        if period < MIN_PERIOD {
+            self.problem(key, &json!(duration), "a duration of at least 1s");
+        }
+        period
+    }
 }
+
+/// Shortest time between two runs of heavy work.
+const MIN_PERIOD: Duration = Duration::from_secs(1);
+
+/// Bytes of one text, such as an expression, a script or a template.
+const MAX_TEXT_BYTES: usize = 256 << 10;
+
+/// Factors beyond it make scores that cannot be compared.
+const MAX_NUMBER: f64 = 1e9;
+
+/// Elements of a list of texts, and bytes of each.
+const MAX_LIST_ELEMENTS: usize = 1_000;
+const MAX_ELEMENT_BYTES: usize = 16 << 10;
+
+/// Tables of a list such as `[[recommend.item-to-item]]`: each costs work in every fit and for every list.
+const MAX_TABLES: usize = 100;
 
 const SECONDS_PER_DAY: u64 = 24 * 60 * 60;
 
-/// More than anybody needs, and far from any overflow in nanoseconds.
+/// Far from any overflow in nanoseconds.
 const MOST_DAYS: i64 = 100_000;
 
 /// Whole days of a duration made by [`Checks::days`].

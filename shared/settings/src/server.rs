@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::recommend::MAX_LIST_LENGTH;
 use crate::resolve::Checks;
 use crate::secret::Secret;
 use crate::written;
@@ -27,7 +28,7 @@ impl Server {
     pub(crate) fn resolve(written: &written::Server, checks: &mut Checks<'_>) -> Self {
         Self {
             api_key: checks.secret("server.api_key", &written.api_key),
-            default_n: checks.integer("server.default_n", &written.default_n, 1..=i64::MAX),
+            default_n: checks.integer("server.default_n", &written.default_n, 1..=MAX_LIST_LENGTH),
             clock_error: checks.duration("server.clock_error", &written.clock_error),
             auto_insert_user: checks.flag("server.auto_insert_user", &written.auto_insert_user),
             auto_insert_item: checks.flag("server.auto_insert_item", &written.auto_insert_item),

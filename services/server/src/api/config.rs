@@ -9,18 +9,18 @@ use crate::http::call::{Call, json};
 use crate::http::router::{Access, Answer, Router};
 
 pub(super) fn routes(router: &mut Router) {
-    router.add(Access::Login, &__path_get_config, get_config);
-    router.add(Access::Login, &__path_post_config, post_config);
-    router.add(Access::Login, &__path_patch_config, patch_config);
-    router.add(Access::Login, &__path_delete_config, delete_config);
-    router.add(Access::Login, &__path_get_history, get_history);
-    router.add(Access::Login, &__path_post_rollback, post_rollback);
+    router.add(Access::Settings, &__path_get_config, get_config);
+    router.add(Access::Settings, &__path_post_config, post_config);
+    router.add(Access::Settings, &__path_patch_config, patch_config);
+    router.add(Access::Settings, &__path_delete_config, delete_config);
+    router.add(Access::Settings, &__path_get_history, get_history);
+    router.add(Access::Settings, &__path_post_rollback, post_rollback);
 }
 
 /// Everything that is in force in the process that answers; secrets are masked.
 #[utoipa::path(
     get, path = "/api/dashboard/config", tag = "dashboard",
-    responses((status = 200, body = Object), (status = 401, body = String))
+    responses((status = 200, body = Object), (status = 401, body = String), (status = 403, body = String))
 )]
 async fn get_config(call: Call) -> Answer {
     shown(&call)
@@ -30,7 +30,7 @@ async fn get_config(call: Call) -> Answer {
 /// masked secrets stay as they are.
 #[utoipa::path(
     post, path = "/api/dashboard/config", tag = "dashboard", request_body = Object,
-    responses((status = 200, body = Object), (status = 400, body = String), (status = 401, body = String))
+    responses((status = 200, body = Object), (status = 400, body = String), (status = 401, body = String), (status = 403, body = String))
 )]
 async fn post_config(mut call: Call) -> Answer {
     let posted = call.decode(object).await?;
@@ -44,7 +44,7 @@ async fn post_config(mut call: Call) -> Answer {
 /// Changes single settings by their full names, such as `{"recommend.cache_size": 200}`; `null` gives one back to the files.
 #[utoipa::path(
     patch, path = "/api/dashboard/config", tag = "dashboard", request_body = Object,
-    responses((status = 200, body = Object), (status = 400, body = String), (status = 401, body = String))
+    responses((status = 200, body = Object), (status = 400, body = String), (status = 401, body = String), (status = 403, body = String))
 )]
 async fn patch_config(mut call: Call) -> Answer {
     let changes = call.decode(object).await?;
@@ -54,7 +54,7 @@ async fn patch_config(mut call: Call) -> Answer {
 /// Takes all changes back: the files are in force.
 #[utoipa::path(
     delete, path = "/api/dashboard/config", tag = "dashboard",
-    responses((status = 200, description = "`{}`"), (status = 401, body = String))
+    responses((status = 200, description = "`{}`"), (status = 401, body = String), (status = 403, body = String))
 )]
 async fn delete_config(call: Call) -> Answer {
     call.backend().change_settings(SettingsChange::Clear).await?;
@@ -64,7 +64,7 @@ async fn delete_config(call: Call) -> Answer {
 /// The changes that are remembered, the latest first.
 #[utoipa::path(
     get, path = "/api/dashboard/config/history", tag = "dashboard",
-    responses((status = 200, body = Vec<SettingsRevision>), (status = 401, body = String))
+    responses((status = 200, body = Vec<SettingsRevision>), (status = 401, body = String), (status = 403, body = String))
 )]
 async fn get_history(call: Call) -> Answer {
     Ok(json(encode::value(&call.backend().settings_history().await?)?))
@@ -74,7 +74,7 @@ async fn get_history(call: Call) -> Answer {
 #[utoipa::path(
     post, path = "/api/dashboard/config/rollback/{revision}", tag = "dashboard",
     params(("revision" = u64, Path)),
-    responses((status = 200, body = Object), (status = 400, body = String), (status = 401, body = String),
+    responses((status = 200, body = Object), (status = 400, body = String), (status = 401, body = String), (status = 403, body = String),
         (status = 404, body = String))
 )]
 async fn post_rollback(call: Call) -> Answer {

@@ -78,12 +78,20 @@ async fn insert(call: &Call, given: FeedbackRows, mode: FeedbackMode) -> Answer 
         return Err(ApiError::BadRequest(text.to_owned()));
     }
     let backend = call.backend();
-    stream::iter(grouped(rows, event_ids))
-        .map(|(id, rows)| backend.submit(event(rows), Some(id)))
+    let wait = call.begin_write(count)?;
+    let groups = grouped(rows, event_ids);
+    if let [(id, _rows)] = groups.as_slice() {
+        call.ticket.write_id(Some(id.clone()));
+    }
+    let submitted = stream::iter(groups)
+        .map(|(id, rows)| backend.submit(event(rows), id, wait))
         .buffered(CONCURRENT_EVENTS)
         .try_for_each(|_receipt| std::future::ready(Ok(())))
-        .await?;
-    Ok(affected(count as u64))
+        .await;
+    match submitted {
+        Ok(()) => Ok(affected(count as u64)),
+        Err(failure) => call.unknown_or(failure.into()),
+    }
 }
 
 /// Rows of the same event together, events in the order in which they appear.
@@ -166,7 +174,7 @@ async fn get_pair(call: Call) -> Answer {
 )]
 async fn delete_pair(call: Call) -> Answer {
     let event = Command::DeleteFeedback { user_id: call.user(0), item_id: call.item(1), feedback_type: None };
-    Ok(affected(call.submit_counted(event).await?.rows_deleted))
+    call.submit_deletion(event).await
 }
 
 /// Returns one row of feedback, or an empty object.
@@ -197,7 +205,7 @@ async fn delete_one(call: Call) -> Answer {
         item_id: call.item(2),
         feedback_type: Some(SmolStr::new(call.parameter(0))),
     };
-    Ok(affected(call.submit_counted(event).await?.rows_deleted))
+    call.submit_deletion(event).await
 }
 
 async fn of_user(call: &Call, keep: impl Fn(&Feedback) -> bool) -> Answer {

@@ -1,8 +1,9 @@
-//! `/api/health`: whether the process lives and whether its stores answer.
+//! `/api/health`: whether the process lives and whether its parts are ready.
 
 use actix_web::http::StatusCode;
 use serde::Serialize;
 
+use crate::backend::Health;
 use crate::encode;
 use crate::error::plain;
 use crate::http::call::{Call, json};
@@ -24,18 +25,56 @@ struct HealthStatus {
     cache_store_error: Option<serde_json::Map<String, serde_json::Value>>,
     data_store_connected: bool,
     cache_store_connected: bool,
+    parts: HealthParts,
+}
+
+/// Whether each part is ready.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "PascalCase")]
+struct HealthParts {
+    /// The bus answers and has its streams.
+    bus: bool,
+    /// The data store answers.
+    store: bool,
+    /// The cache store answers.
+    cache: bool,
+    /// The process answers with a ModelSet, or none is published.
+    models: bool,
+    /// Events are applied as fast as they come.
+    ingest: bool,
+    /// Events that wait to be applied; `null` if the bus does not say.
+    ingest_lag: Option<u64>,
+}
+
+impl From<&Health> for HealthStatus {
+    fn from(health: &Health) -> Self {
+        let error = |connected: bool| (!connected).then(serde_json::Map::new);
+        Self {
+            ready: health.is_ready(),
+            data_store_error: error(health.data),
+            cache_store_error: error(health.cache),
+            data_store_connected: health.data,
+            cache_store_connected: health.cache,
+            parts: HealthParts {
+                bus: health.bus,
+                store: health.data,
+                cache: health.cache,
+                models: health.models,
+                ingest: health.ingest,
+                ingest_lag: health.ingest_lag,
+            },
+        }
+    }
+}
+
+/// The JSON of `/api/health`.
+#[must_use]
+pub fn health_json(health: &Health) -> serde_json::Value {
+    serde_json::json!(HealthStatus::from(health))
 }
 
 async fn status(call: &Call) -> HealthStatus {
-    let health = call.backend().health().await;
-    let error = |connected: bool| (!connected).then(serde_json::Map::new);
-    HealthStatus {
-        ready: health.data && health.cache,
-        data_store_error: error(health.data),
-        cache_store_error: error(health.cache),
-        data_store_connected: health.data,
-        cache_store_connected: health.cache,
-    }
+    HealthStatus::from(&call.backend().health().await)
 }
 
 /// Whether the process lives.
@@ -47,7 +86,7 @@ async fn live(call: Call) -> Answer {
 /// Whether the process can serve.
 #[utoipa::path(
     get, path = "/api/health/ready", tag = "health",
-    responses((status = 200, body = HealthStatus), (status = 503, description = "A store is away", body = HealthStatus))
+    responses((status = 200, body = HealthStatus), (status = 503, description = "A part is away", body = HealthStatus))
 )]
 async fn ready(call: Call) -> Answer {
     let status = status(&call).await;

@@ -116,7 +116,7 @@ async fn record(
     let rows = list.iter().map(row).collect();
     let mode = FeedbackMode::Accumulate;
     let event = Command::PutFeedback { rows, mode, insert_users: false, insert_items: false };
-    call.submit_counted(event).await?;
+    call.write(event, list.len()).await?;
     Ok(())
 }
 

@@ -56,13 +56,15 @@ struct Client {
     backend: Arc<Double>,
     state: ApiState,
     headers: Vec<(&'static str, String)>,
+    /// None: this host.
+    peer: Option<std::net::SocketAddr>,
 }
 
 impl Client {
     fn new(settings: ApiSettings) -> Self {
         let backend = Arc::new(Double::new());
         let state = ApiState::new(Arc::<Double>::clone(&backend), settings);
-        Self { backend, state, headers: Vec::new() }
+        Self { backend, state, headers: Vec::new(), peer: None }
     }
 
     fn open() -> Self {
@@ -78,7 +80,12 @@ impl Client {
         let api = routes(self.state.clone());
         let app = test::init_service(App::new().service(api.clone()).default_service(api)).await;
         let method = Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = test::TestRequest::with_uri(path).method(method);
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 40_000));
+        let mut request =
+            test::TestRequest::with_uri(path).method(method).peer_addr(self.peer.unwrap_or(peer));
+        if self.headers.iter().all(|(name, _value)| *name != "host") {
+            request = request.insert_header(("host", "localhost:8088"));
+        }
         if let Some(body) = body {
             request = request.insert_header(("content-length", body.len())).set_payload(body);
             if self.headers.iter().all(|(name, _value)| *name != "content-type") {

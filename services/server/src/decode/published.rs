@@ -4,8 +4,9 @@ use serde::de::{Error, MapAccess};
 use smol_str::SmolStr;
 use ulex_domain::{EventId, Feedback, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch};
 
+use super::labels::Labels;
 use super::records::{FeedbackRecord, check_id};
-use super::values::{AnyTime, Labels, LongText, Text, Texts, Truth};
+use super::values::{AnyTime, LongText, Text, Texts, Truth};
 use super::{Record, Refusal};
 
 /// What one record of a message asks for.

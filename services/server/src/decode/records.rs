@@ -3,14 +3,19 @@
 use serde::de::MapAccess;
 use serde_json::Value;
 use smol_str::SmolStr;
+use ulex_domain::limits::MAX_ID_BYTES;
 use ulex_domain::{EventId, Feedback, Item, ItemId, ItemPatch, Timestamp, User, UserId, UserPatch};
 
-use super::values::{AnyTime, Labels, LongText, Number, StrictTime, Text, Texts, Truth};
+use super::labels::Labels;
+use super::values::{AnyTime, LongText, Number, StrictTime, Text, Texts, Truth};
 use super::{Record, Refusal, is_id};
 
 pub(super) fn check_id(field: &'static str, text: &str) -> Result<(), Refusal> {
     if is_id(text) {
         return Ok(());
+    }
+    if text.len() > MAX_ID_BYTES {
+        return Err((field, format!("a string of at most {MAX_ID_BYTES} bytes, got one of {}", text.len())));
     }
     Err((field, format!("a non-empty string without control characters, got {text:?}")))
 }

@@ -4,10 +4,12 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
-use serde_json::Value;
+use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use smol_str::SmolStr;
-use ulex_domain::{Timestamp, labels};
+use ulex_domain::Timestamp;
+use ulex_domain::limits::{MAX_CATEGORIES, MAX_COMMENT_BYTES, MAX_ID_BYTES};
+
+use super::meter::count;
 
 /// A short string; `null` is empty.
 #[derive(Default)]
@@ -27,9 +29,6 @@ pub(super) struct AnyTime(pub(super) Option<Timestamp>);
 
 /// A date string in RFC 3339; `null` is none.
 pub(super) struct StrictTime(pub(super) Option<Timestamp>);
-
-/// Checked labels; `null` is none.
-pub(super) struct Labels(pub(super) Option<Value>);
 
 /// A list of strings; `null` is none.
 pub(super) struct Texts(pub(super) Option<Vec<String>>);
@@ -67,6 +66,7 @@ impl FromText for Text {
     }
 
     fn text<E: Error>(text: &str) -> Result<Self, E> {
+        count(text.len())?;
         Ok(Self(SmolStr::new(text)))
     }
 }
@@ -79,6 +79,13 @@ impl FromText for LongText {
     }
 
     fn text<E: Error>(text: &str) -> Result<Self, E> {
+        if text.len() > MAX_COMMENT_BYTES {
+            return Err(E::custom(format_args!(
+                "expected a string of at most {MAX_COMMENT_BYTES} bytes, got one of {}",
+                text.len()
+            )));
+        }
+        count(text.len())?;
         Ok(Self(Some(text.to_owned())))
     }
 }
@@ -181,26 +188,37 @@ impl<'de> Deserialize<'de> for Truth {
     }
 }
 
-impl<'de> Deserialize<'de> for Labels {
+impl<'de> Deserialize<'de> for Texts {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let mut value = Value::deserialize(json)?;
-        if value.is_null() {
-            return Ok(Self(None));
-        }
-        // One order of keys, whichever map serde_json was built with: Go writes them sorted, and so do we.
-        value.sort_all_objects();
-        labels::check(&value).map_err(|reason| {
-            D::Error::custom(format_args!(
-                "{reason}, expected texts, numbers, lists of only texts or only numbers, or objects of these"
-            ))
-        })?;
-        Ok(Self(Some(value)))
+        json.deserialize_any(TextsVisitor)
     }
 }
 
-impl<'de> Deserialize<'de> for Texts {
-    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
-        let texts = Option::<Vec<LongText>>::deserialize(json)?;
-        Ok(Self(texts.map(|texts| texts.into_iter().map(|text| text.0.unwrap_or_default()).collect())))
+struct TextsVisitor;
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Texts;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a list of strings")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Texts, E> {
+        Ok(Texts(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Texts, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(LongText(text)) = elements.next_element()? {
+            let text = text.unwrap_or_default();
+            if text.len() > MAX_ID_BYTES || texts.len() == MAX_CATEGORIES {
+                return Err(A::Error::custom(format_args!(
+                    "expected at most {MAX_CATEGORIES} strings of at most {MAX_ID_BYTES} bytes each"
+                )));
+            }
+            count(2 * size_of::<String>())?;
+            texts.push(text);
+        }
+        Ok(Texts(Some(texts)))
     }
 }

@@ -1,6 +1,7 @@
 //! One request on its way to a handler, and the answers handlers give.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
@@ -15,9 +16,11 @@ use super::body;
 use super::path::Segments;
 use super::query::Query;
 use super::router::{Answer, Parameters};
+use super::ticket::Ticket;
 use crate::api::ApiState;
-use crate::backend::{Backend, Effort, Receipt};
-use crate::error::ApiError;
+use crate::backend::{Backend, BackendError, Effort, Receipt};
+use crate::decode::Account;
+use crate::error::{ApiError, unknown_outcome};
 use crate::settings::ApiSettings;
 
 /// A request that was routed and let in.
@@ -32,6 +35,10 @@ pub(crate) struct Call {
     pub(crate) parameters: Parameters,
     /// What all handlers share.
     pub(crate) state: Rc<ApiState>,
+    /// Its place and its time.
+    pub(crate) ticket: Rc<Ticket>,
+    /// Bytes of its decoded body.
+    pub(crate) reserved: Option<Box<dyn Account>>,
 }
 
 impl Call {
@@ -92,21 +99,47 @@ impl Call {
         T: Send + 'static,
         D: FnOnce(&[u8]) -> Result<T, ApiError> + Send + 'static,
     {
-        let limits = self.settings().limits;
-        body::decode(&self.request, &mut self.payload, &self.state, (limits, decode)).await
+        let body = body::receive(&self.request, &mut self.payload, &self.state).await?;
+        self.ticket.enter(&self.state)?;
+        let (decoded, reserved) = body.decode(decode).await?;
+        self.reserved = Some(reserved);
+        Ok(decoded)
     }
 
     /// Submits an event and reports `rows` as affected.
     pub(crate) async fn submit(&self, event: Command, rows: usize) -> Answer {
-        let id = self.event_id()?;
-        self.backend().submit(event, id).await?;
-        Ok(affected(rows as u64))
+        match self.write(event, rows).await {
+            Ok(_receipt) => Ok(affected(rows as u64)),
+            Err(failure) => self.unknown_or(failure),
+        }
     }
 
-    /// Submits an event of which the number of rows is wanted.
-    pub(crate) async fn submit_counted(&self, event: Command) -> Result<Receipt, ApiError> {
-        let id = self.event_id()?;
-        Ok(self.backend().submit(event, id).await?)
+    /// Submits a deletion and reports the rows that it removed.
+    pub(crate) async fn submit_deletion(&self, event: Command) -> Answer {
+        match self.write(event, 1).await {
+            Ok(receipt) => Ok(affected(receipt.rows_deleted)),
+            Err(failure) => self.unknown_or(failure),
+        }
+    }
+
+    /// Submits an event of `rows` rows.
+    pub(crate) async fn write(&self, event: Command, rows: usize) -> Result<Receipt, ApiError> {
+        let id = self.ticket.write_id(self.event_id()?);
+        Ok(self.backend().submit(event, id, self.begin_write(rows)?).await?)
+    }
+
+    /// Time for the outcome of a write of `rows` rows, which begins now.
+    pub(crate) fn begin_write(&self, rows: usize) -> Result<Duration, ApiError> {
+        self.ticket.enter(&self.state)?;
+        Ok(self.ticket.begin_write(&self.state, rows))
+    }
+
+    /// 202 for a write without a known outcome if the caller takes that for an answer, else the failure.
+    pub(crate) fn unknown_or(&self, failure: ApiError) -> Answer {
+        let ApiError::Backend(BackendError::Unknown { event_id }) = &failure else { return Err(failure) };
+        let preferences = self.header("prefer").unwrap_or("");
+        let is_async = preferences.split(',').any(|one| one.trim().eq_ignore_ascii_case("respond-async"));
+        if is_async { Ok(unknown_outcome(StatusCode::ACCEPTED, event_id)) } else { Err(failure) }
     }
 }
 

@@ -10,21 +10,44 @@ use actix_web::http::header::{
 
 use crate::settings::ApiSettings;
 
-const ALLOWED_HEADERS: [&str; 4] = ["content-type", "accept", "x-api-key", "idempotency-key"];
+const ALLOWED_HEADERS: [&str; 5] = ["content-type", "accept", "x-api-key", "idempotency-key", "prefer"];
 
-fn is_allowed(origin: &HeaderValue, settings: &ApiSettings) -> bool {
+/// Origins that may use a route from a browser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origins {
+    /// Those of the settings; any, if these name none.
+    Configured,
+    /// Only those that the settings name: "any" does not count.
+    Listed,
+}
+
+impl Origins {
+    fn allow(self, origin: &HeaderValue, settings: &ApiSettings) -> bool {
+        let domains = &settings.cors_domains;
+        let is_any = domains.is_empty() || domains.iter().any(|domain| domain == ".*");
+        (self == Self::Configured && is_any && origin.to_str().is_ok()) || is_listed(origin, settings)
+    }
+}
+
+/// Whether the settings name this origin.
+pub(crate) fn is_listed(origin: &HeaderValue, settings: &ApiSettings) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
-    let domains = &settings.cors_domains;
-    domains.is_empty() || domains.iter().any(|domain| domain == ".*" || domain.eq_ignore_ascii_case(origin))
+    settings.cors_domains.iter().any(|domain| domain.eq_ignore_ascii_case(origin))
 }
 
 /// Lets the caller's origin read the answer: exactly one value, or none for origins that are not allowed.
-pub(crate) fn allow_origin(request: &HeaderMap, response: &mut HeaderMap, settings: &ApiSettings) {
+pub(crate) fn allow_origin(
+    request: &HeaderMap,
+    response: &mut HeaderMap,
+    settings: &ApiSettings,
+    origins: Origins,
+) {
     match request.get(ORIGIN) {
+        None if origins == Origins::Listed => {}
         None => {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         }
-        Some(origin) if is_allowed(origin, settings) => {
+        Some(origin) if origins.allow(origin, settings) => {
             response.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
             response.insert(VARY, HeaderValue::from_static("Origin"));
         }
@@ -37,12 +60,13 @@ pub(crate) fn preflight<'a>(
     method: &Method,
     request: &HeaderMap,
     settings: &ApiSettings,
+    origins: Origins,
     route_methods: impl Iterator<Item = &'a Method>,
 ) -> Option<HttpResponse> {
     if *method != Method::OPTIONS {
         return None;
     }
-    let origin = request.get(ORIGIN).filter(|origin| is_allowed(origin, settings))?;
+    let origin = request.get(ORIGIN).filter(|origin| origins.allow(origin, settings))?;
     let wanted = request.get(ACCESS_CONTROL_REQUEST_METHOD)?.to_str().ok()?;
     let methods = if settings.cors_methods.is_empty() {
         route_methods.map(Method::to_string).collect()

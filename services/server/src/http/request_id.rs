@@ -8,6 +8,9 @@ use uuid::{Builder, Uuid};
 /// Under which the id stands.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The id of a write: repeated as `Idempotency-Key` the write has its effect once.
+pub(crate) const X_ULEX_EVENT_ID: HeaderName = HeaderName::from_static("x-ulex-event-id");
+
 thread_local! {
     /// Seeded from the system once per thread, then a splitmix64 sequence.
     static STATE: Cell<(u64, u64)> = Cell::new(Uuid::new_v4().as_u64_pair());

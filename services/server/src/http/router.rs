@@ -15,6 +15,7 @@ use utoipa::openapi::{ComponentsBuilder, Info, OpenApi, RefOr, Schema, Server};
 use utoipa_actix_web::OpenApiFactory;
 
 use super::call::Call;
+use super::cors::Origins;
 use super::measures::RouteName;
 use super::path::Segments;
 use crate::error::ApiError;
@@ -41,6 +42,8 @@ pub(crate) enum Access {
     Key,
     /// Who is logged in.
     Login,
+    /// Who may see and change the settings.
+    Settings,
 }
 
 /// Routes that read by POST.
@@ -108,6 +111,18 @@ impl Resource {
     /// The route of a method.
     pub(crate) fn route(&self, method: &Method) -> Option<&Route> {
         self.routes.iter().find(|route| route.method == *method)
+    }
+
+    /// The places of its parameters among the segments.
+    pub(crate) fn given_parameters(&self) -> impl Iterator<Item = &u8> {
+        let count = self.segments.len() - self.literals();
+        self.parameters.iter().take(count)
+    }
+
+    /// Browsers that may use it: settings are closed to pages of origins that nothing names.
+    pub(crate) fn origins(&self) -> Origins {
+        let holds_settings = self.routes.iter().any(|route| route.access == Access::Settings);
+        if holds_settings { Origins::Listed } else { Origins::Configured }
     }
 
     /// The methods it has.

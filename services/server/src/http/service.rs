@@ -16,15 +16,18 @@ use actix_web::http::{Method, StatusCode};
 use actix_web::{Error, HttpRequest, HttpResponse};
 use futures_util::future::{Either, LocalBoxFuture, Ready, ok};
 use tracing::{Instrument as _, Span};
+use ulex_domain::limits::MAX_ID_BYTES;
 
+use super::admission;
 use super::body;
 use super::call::Call;
-use super::cors;
+use super::cors::{self, Origins};
 use super::measures::{Measures, Shard};
-use super::path::{Cut, cut};
-use super::request_id::{X_REQUEST_ID, next_request_id};
-use super::router::{Access, Answer, Reply, Resource, Route, Router};
+use super::path::{Cut, Segments, cut};
+use super::request_id::{X_REQUEST_ID, X_ULEX_EVENT_ID, next_request_id};
+use super::router::{Answer, Reply, Resource, Route, Router};
 use super::spans;
+use super::ticket::Ticket;
 use crate::api::ApiState;
 use crate::backend::BackendError;
 use crate::error::{ApiError, plain};
@@ -124,6 +127,12 @@ struct Begun {
     span: Span,
     /// It may be refused when too much is asked.
     is_read: bool,
+    /// Browsers that may read the answer.
+    origins: Origins,
+    /// Its place and its time.
+    ticket: Rc<Ticket>,
+    /// Its body has still to arrive.
+    is_upload: bool,
 }
 
 impl Begun {
@@ -145,11 +154,20 @@ impl Service<ServiceRequest> for ApiService {
 
     fn call(&self, request: ServiceRequest) -> Self::Future {
         let at = Instant::now();
+        overload::note_request();
         let (request, payload) = request.into_parts();
-        let mut begun = Begun { at, route: None, span: Span::none(), is_read: false };
+        let mut begun = Begun {
+            at,
+            route: None,
+            span: Span::none(),
+            is_read: false,
+            origins: Origins::Configured,
+            ticket: Rc::default(),
+            is_upload: has_input(request.method()) && body::is_present(request.headers()),
+        };
         match self.reply(&request, payload, &mut begun) {
             Reply::Now(answer) => {
-                let response = finish(request, answer, &self.state);
+                let response = finish(request, answer, &self.state, &begun);
                 begun.end(&self.counts, response.status());
                 Either::Left(ok(response))
             }
@@ -172,6 +190,10 @@ impl ApiService {
         let Some(resource) = self.router.find(path, &segments) else {
             return Reply::Now(self.unknown(request, &settings));
         };
+        begun.origins = resource.origins();
+        if let Err(refusal) = check_parameters(path, &segments, resource) {
+            return Reply::Now(Err(refusal));
+        }
         match admit(request, resource, &settings) {
             Ok(route) => {
                 begun.route = Some(route.number);
@@ -183,6 +205,8 @@ impl ApiService {
                     segments,
                     parameters: resource.parameters,
                     state: Rc::clone(&self.state),
+                    ticket: Rc::clone(&begun.ticket),
+                    reserved: None,
                 };
                 begun.span.in_scope(|| (route.handler)(call))
             }
@@ -191,8 +215,14 @@ impl ApiService {
     }
 
     fn unknown(&self, request: &HttpRequest, settings: &ApiSettings) -> Answer {
-        cors::preflight(request.method(), request.headers(), settings, std::iter::empty())
-            .ok_or_else(|| ApiError::NotFound("404: Page Not Found".to_owned()))
+        cors::preflight(
+            request.method(),
+            request.headers(),
+            settings,
+            Origins::Configured,
+            std::iter::empty(),
+        )
+        .ok_or_else(|| ApiError::NotFound("404: Page Not Found".to_owned()))
     }
 
     fn bounded(
@@ -204,22 +234,37 @@ impl ApiService {
         let (state, counts) = (Rc::clone(&self.state), Arc::clone(&self.counts));
         let span = begun.span.clone();
         let answered = async move {
-            let limits = state.settings().limits;
             let peer = request.peer_addr().map(|address| address.ip());
-            let answer = match state.enter(limits.in_flight) {
-                Some(_) if begun.is_read && state.overload().refuses(peer) => {
+            let ticket = Rc::clone(&begun.ticket);
+            let admitted = if begun.is_upload { ticket.upload(&state) } else { ticket.enter(&state) };
+            let answer = match admitted {
+                Ok(()) if begun.is_read && state.overload().refuses(peer) => {
                     Err(ApiError::Backend(BackendError::Overloaded))
                 }
-                Some(_permit) => tokio::time::timeout(limits.request_time, future)
-                    .await
-                    .unwrap_or_else(|_elapsed| Err(ApiError::Timeout(limits.request_time.as_secs()))),
-                None => Err(ApiError::Backend(BackendError::Overloaded)),
+                Ok(()) => tokio::select! {
+                    biased;
+                    answer = future => answer,
+                    () = ticket.expired() => Err(ticket.failure(state.settings().limits.request_time)),
+                },
+                Err(refusal) => Err(refusal),
             };
-            let response = finish(request, answer, &state);
+            ticket.leave();
+            let response = finish(request, answer, &state, &begun);
             begun.end(&counts, response.status());
             Ok(response)
         };
         answered.instrument(span)
+    }
+}
+
+/// No id is longer than one that could be stored.
+fn check_parameters(path: &str, segments: &Segments, resource: &Resource) -> Result<(), ApiError> {
+    let is_long = |place: &u8| segments.get(path, usize::from(*place)).len() > MAX_ID_BYTES;
+    match resource.given_parameters().find(|place| is_long(place)) {
+        Some(_) => {
+            Err(ApiError::BadRequest(format!("path: expected ids and types of at most {MAX_ID_BYTES} bytes")))
+        }
+        None => Ok(()),
     }
 }
 
@@ -231,23 +276,19 @@ fn admit<'a>(
 ) -> Result<&'a Route, Box<Answer>> {
     let (method, headers) = (request.method(), request.headers());
     let Some(route) = resource.route(method) else {
-        if let Some(response) = cors::preflight(method, headers, settings, resource.methods()) {
+        if let Some(response) =
+            cors::preflight(method, headers, settings, resource.origins(), resource.methods())
+        {
             return Err(Box::new(Ok(response)));
         }
         let mut response = ApiError::MethodNotAllowed.response();
         response.headers_mut().insert(ALLOW, resource.allow.clone());
         return Err(Box::new(Ok(response)));
     };
-    let may_pass = match route.access {
-        Access::Open => true,
-        Access::Key => has_key(headers, settings),
-        Access::Login => !settings.dashboard_login || is_key(headers, &settings.admin_api_key),
-    };
-    if !may_pass {
-        return Err(Box::new(Err(ApiError::Unauthorized)));
+    if let Err(refusal) = admission::admit(request, route.access, settings) {
+        return Err(Box::new(Err(refusal)));
     }
-    let has_input = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
-    if has_input && body::is_present(headers) && !is_json(headers.get(CONTENT_TYPE)) {
+    if has_input(method) && body::is_present(headers) && !is_json(headers.get(CONTENT_TYPE)) {
         return Err(Box::new(Err(ApiError::UnsupportedMediaType)));
     }
     if !accepts_json(headers) {
@@ -256,20 +297,8 @@ fn admit<'a>(
     Ok(route)
 }
 
-fn has_key(headers: &HeaderMap, settings: &ApiSettings) -> bool {
-    settings.api_key.is_empty()
-        || is_key(headers, &settings.api_key)
-        || is_key(headers, &settings.admin_api_key)
-}
-
-/// Compares in a time that does not depend on where the difference is.
-fn is_key(headers: &HeaderMap, key: &str) -> bool {
-    let Some(given) = headers.get("x-api-key").map(HeaderValue::as_bytes) else { return false };
-    if key.is_empty() || given.len() != key.len() {
-        return false;
-    }
-    let differences = given.iter().zip(key.as_bytes()).fold(0, |sum, (one, other)| sum | (one ^ other));
-    std::hint::black_box(differences) == 0
+fn has_input(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
 
 fn media_types(value: &HeaderValue) -> impl Iterator<Item = &str> {
@@ -309,13 +338,16 @@ fn redirect(mut to: String, query: Option<&str>) -> HttpResponse {
 }
 
 /// Adds what every answer carries.
-fn finish(request: HttpRequest, answer: Answer, state: &ApiState) -> ServiceResponse {
-    let is_stranger = matches!(answer, Err(ApiError::Unauthorized));
+fn finish(request: HttpRequest, answer: Answer, state: &ApiState, begun: &Begun) -> ServiceResponse {
+    let is_stranger = matches!(answer, Err(ApiError::Unauthorized | ApiError::Forbidden(_)));
     let mut response = answer.unwrap_or_else(|failure| failure.response());
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, next_request_id());
+    if let Some(id) = begun.ticket.event_id() {
+        headers.insert(X_ULEX_EVENT_ID, id);
+    }
     if !is_stranger && request.method() != Method::OPTIONS {
-        cors::allow_origin(request.headers(), headers, &state.settings());
+        cors::allow_origin(request.headers(), headers, &state.settings(), begun.origins);
     }
     ServiceResponse::new(request, response)
 }

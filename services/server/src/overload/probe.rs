@@ -1,7 +1,11 @@
 //! How late a thread that serves is. Its timer is due every few milliseconds and is polled in turn with everything else,
 //! so by as much as it is late every request there waits. One late round is a burst; only if every round of a window is late
 //! does work queue up, so the shortest delay of a window is what counts.
+//!
+//! A round in which the thread had no request counts as no delay: a process beside a busy neighbour wakes late, but
+//! nothing waits in its queue.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -17,6 +21,16 @@ const FEWEST: usize = 2;
 /// A window that is held up ends after this, so that the answer to a sudden load is not late as well.
 const WINDOW: Duration = Duration::from_millis(100);
 
+thread_local! {
+    /// Requests that began on this thread.
+    static BEGUN_REQUESTS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Counts a request that begins on the present thread.
+pub(crate) fn note_request() {
+    BEGUN_REQUESTS.set(BEGUN_REQUESTS.get().wrapping_add(1));
+}
+
 /// Measures the present thread until the process ends. Must be called inside an actix runtime.
 pub(crate) fn watch(state: &ApiState) {
     let state = state.clone();
@@ -26,21 +40,23 @@ pub(crate) fn watch(state: &ApiState) {
             if state.in_flight() == 0 && delay.load(Ordering::Relaxed) < 1_000 {
                 actix_web::rt::time::sleep(REST).await;
             }
-            let shortest = window().await;
+            let shortest = window(|| state.in_flight() > 0).await;
             delay.store(u64::try_from(shortest.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
             state.look_at_load();
         }
     });
 }
 
-/// The shortest delay of the next rounds.
-async fn window() -> Duration {
+/// The shortest delay of the next rounds; zero if there was a round without work.
+async fn window(has_work: impl Fn() -> bool) -> Duration {
     let begun = Instant::now();
     let mut shortest = Duration::MAX;
     for round in 1..=ROUNDS {
-        let due = Instant::now() + ROUND;
+        let (due, before) = (Instant::now() + ROUND, BEGUN_REQUESTS.get());
+        let had_work = has_work();
         actix_web::rt::time::sleep(ROUND).await;
-        shortest = shortest.min(due.elapsed());
+        let worked = had_work || has_work() || BEGUN_REQUESTS.get() != before;
+        shortest = shortest.min(if worked { due.elapsed() } else { Duration::ZERO });
         if round >= FEWEST && begun.elapsed() >= WINDOW {
             break;
         }
@@ -63,10 +79,11 @@ mod tests {
             })
         };
         let working = busy(usize::MAX);
-        assert!(window().await >= Duration::from_millis(30));
+        assert!(window(|| true).await >= Duration::from_millis(30));
+        assert_eq!(window(|| false).await, Duration::ZERO, "late without work is not overload");
         working.abort();
         let burst = busy(1);
-        assert!(window().await < Duration::from_millis(30));
+        assert!(window(|| true).await < Duration::from_millis(30));
         burst.await.unwrap();
     }
 }

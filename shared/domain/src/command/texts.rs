@@ -2,14 +2,8 @@
 
 use std::fmt;
 
+use crate::limits::{MAX_COMMENT_BYTES, MAX_ID_BYTES};
 use crate::{Command, Feedback, FeedbackMode, Item, User};
-
-/// Longest id of a user or an item, longest type of feedback and longest category, in bytes: the three that make the key
-/// of a feedback row fit together into an index entry of every store.
-pub const MAX_ID_LENGTH: usize = 768;
-
-/// Longest comment, in bytes.
-pub const MAX_COMMENT_LENGTH: usize = 1 << 20;
 
 /// Field that a text stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +25,8 @@ impl TextField {
     #[must_use]
     pub const fn max_length(self) -> usize {
         match self {
-            Self::UserId | Self::ItemId | Self::FeedbackType | Self::Category => MAX_ID_LENGTH,
-            Self::Comment => MAX_COMMENT_LENGTH,
+            Self::UserId | Self::ItemId | Self::FeedbackType | Self::Category => MAX_ID_BYTES,
+            Self::Comment => MAX_COMMENT_BYTES,
         }
     }
 

@@ -1,14 +1,13 @@
 //! A file as a tree of JSON values with keys in lower case, whatever format it has.
 
-use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::{Map, Number, Value};
 
 use super::LoadError;
 
-/// None if there is no such file.
-pub(super) fn read(path: &Path) -> Result<Option<Value>, LoadError> {
+/// The document in the file at `path`; its format follows from the extension.
+pub(super) fn read(path: &Path) -> Result<Value, LoadError> {
     let name = path.display().to_string();
     let extension =
         path.extension().map_or(String::new(), |text| text.to_string_lossy().to_ascii_lowercase());
@@ -18,8 +17,7 @@ pub(super) fn read(path: &Path) -> Result<Option<Value>, LoadError> {
         _ => return Err(LoadError::Format { path: name, extension }),
     };
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&text, &name).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Ok(text) => parse(&text, &name),
         Err(source) => Err(LoadError::Unreadable { path: name, source }),
     }
 }

@@ -179,8 +179,8 @@ fn all_problems_are_reported_at_once_with_key_value_expectation_and_origin() {
             "6 settings are wrong:\n  \
              nonsense: got \"1\" from the command line, expected the name of a setting before the value\n  \
              master.http_port: got \"http\" from ULEX_MASTER_HTTP_PORT, expected a whole number from 0 to 65535\n  \
-             server.default_n: got 0 from {file}, expected a whole number greater than 0\n  \
-             recommend.cache_size: got \"many\" from {file}, expected a whole number greater than 0\n  \
+             server.default_n: got 0 from {file}, expected a whole number from 1 to 10000\n  \
+             recommend.cache_size: got \"many\" from {file}, expected a whole number from 1 to 10000\n  \
              training.keep: got 0 from the command line, expected a whole number greater than 0\n  \
              quota.max_users_count: got -1 from {file}, expected a whole number of at least 0"
         )
@@ -196,7 +196,7 @@ fn a_section_that_is_no_table_is_a_problem() {
         [
             "master: got 3 from the text, expected a table",
             "recommend: got \"all\" from the text, expected a table",
-            "server.default_n: got {\"a\":1} from the text, expected a whole number greater than 0",
+            "server.default_n: got {\"a\":1} from the text, expected a whole number from 1 to 10000",
         ]
     );
 }
@@ -278,12 +278,11 @@ fn a_misspelt_variable_of_ours_is_a_warning() {
 }
 
 #[test]
-fn a_file_that_does_not_exist_is_a_warning() {
+fn a_file_that_does_not_exist_is_an_error_that_names_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("none.toml");
-    let loaded = load(Some(&path), [], &[]).unwrap();
-    assert_eq!(loaded.settings, Settings::default());
-    assert_eq!(loaded.warnings, [format!("{} does not exist; using the defaults", path.display())]);
+    let refusal = load(Some(&path), [], &[]).unwrap_err().to_string();
+    assert!(refusal.contains("none.toml") && refusal.starts_with("cannot read"), "{refusal}");
 }
 
 #[test]

@@ -108,13 +108,13 @@ impl Collaborative {
         let key = |name| format!("recommend.collaborative.{name}");
         Self {
             kind: checks.keyword(&key("type"), &written.r#type),
-            fit_period: checks.positive_duration(&key("fit_period"), &written.fit_period),
-            fit_epoch: checks.integer(&key("fit_epoch"), &written.fit_epoch, 1..=MOST_ROUNDS),
+            fit_period: checks.period(&key("fit_period"), &written.fit_period),
+            fit_epoch: checks.integer(&key("fit_epoch"), &written.fit_epoch, 1..=MAX_ROUNDS),
             optimize_period: checks.duration(&key("optimize_period"), &written.optimize_period),
             optimize_trials: checks.integer(
                 &key("optimize_trials"),
                 &written.optimize_trials,
-                1..=MOST_ROUNDS,
+                1..=MAX_ROUNDS,
             ),
             early_stopping_patience: patience(
                 &key("early_stopping.patience"),
@@ -146,13 +146,13 @@ impl Ranker {
             kind: checks.keyword(&key("type"), &written.r#type),
             recommenders: Vec::new(),
             cache_expire: checks.positive_duration(&key("cache_expire"), &written.cache_expire),
-            fit_period: checks.positive_duration(&key("fit_period"), &written.fit_period),
-            fit_epoch: checks.integer(&key("fit_epoch"), &written.fit_epoch, 1..=MOST_ROUNDS),
+            fit_period: checks.period(&key("fit_period"), &written.fit_period),
+            fit_epoch: checks.integer(&key("fit_epoch"), &written.fit_epoch, 1..=MAX_ROUNDS),
             optimize_period: checks.duration(&key("optimize_period"), &written.optimize_period),
             optimize_trials: checks.integer(
                 &key("optimize_trials"),
                 &written.optimize_trials,
-                1..=MOST_ROUNDS,
+                1..=MAX_ROUNDS,
             ),
             query_template: checks.text(&key("query_template"), &written.query_template),
             document_template: checks.text(&key("document_template"), &written.document_template),
@@ -170,10 +170,10 @@ impl Ranker {
     }
 }
 
-/// Epochs and trials: whatever fits into 32 bits.
-const MOST_ROUNDS: i64 = u32::MAX as i64;
+/// Epochs of one fit and trials of one search: more of either would run for weeks.
+const MAX_ROUNDS: i64 = 100_000;
 
 fn patience(key: &str, given: &Given<i64>, checks: &mut Checks<'_>) -> Option<usize> {
-    let patience: usize = checks.integer(key, given, 0..=MOST_ROUNDS);
+    let patience: usize = checks.integer(key, given, 0..=MAX_ROUNDS);
     (patience > 0).then_some(patience)
 }

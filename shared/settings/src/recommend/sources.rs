@@ -101,20 +101,21 @@ pub(super) fn non_personalized(
     checks: &mut Checks<'_>,
 ) -> Vec<NonPersonalized> {
     let mut entries = Entries::new("recommend.non-personalized");
-    let tables = checks.optional(entries.key, given).unwrap_or_default();
+    let tables = checks.tables(entries.key, given);
     let resolve = |table: &written::NonPersonalized| {
         let (name, key) = entries.next(&table.name, checks);
         let score = checks.text(&format!("{key}.score"), &table.score);
         if matches!(table.score, Given::Value(_)) {
             compiles(checks, &format!("{key}.score"), &score, Use::Score);
         }
-        let filter = checks.optional(&format!("{key}.filter"), &table.filter).filter(|text| !is_blank(text));
+        let filter =
+            checks.optional_text(&format!("{key}.filter"), &table.filter).filter(|text| !is_blank(text));
         if let Some(filter) = &filter {
             compiles(checks, &format!("{key}.filter"), filter, Use::Filter);
         }
         NonPersonalized { name, score, filter }
     };
-    tables.0.iter().map(resolve).collect()
+    tables.iter().map(resolve).collect()
 }
 
 pub(super) fn item_to_item(
@@ -122,7 +123,7 @@ pub(super) fn item_to_item(
     checks: &mut Checks<'_>,
 ) -> Vec<ItemToItem> {
     let mut entries = Entries::new("recommend.item-to-item");
-    let tables = checks.optional(entries.key, given).unwrap_or_default();
+    let tables = checks.tables(entries.key, given);
     let resolve = |table: &written::Neighbors| {
         let (name, key) = entries.next(&table.name, checks);
         let kind: ItemToItemType = checks.keyword(&format!("{key}.type"), &table.r#type);
@@ -134,7 +135,7 @@ pub(super) fn item_to_item(
         let column = column(checks, &key, table, (need, Use::ItemColumn));
         ItemToItem { name, kind, column }
     };
-    tables.0.iter().map(resolve).collect()
+    tables.iter().map(resolve).collect()
 }
 
 pub(super) fn user_to_user(
@@ -142,7 +143,7 @@ pub(super) fn user_to_user(
     checks: &mut Checks<'_>,
 ) -> Vec<UserToUser> {
     let mut entries = Entries::new("recommend.user-to-user");
-    let tables = checks.optional(entries.key, given).unwrap_or_default();
+    let tables = checks.tables(entries.key, given);
     let resolve = |table: &written::Neighbors| {
         let (name, key) = entries.next(&table.name, checks);
         let kind: UserToUserType = checks.keyword(&format!("{key}.type"), &table.r#type);
@@ -154,12 +155,12 @@ pub(super) fn user_to_user(
         let column = column(checks, &key, table, (need, Use::UserColumn));
         UserToUser { name, kind, column }
     };
-    tables.0.iter().map(resolve).collect()
+    tables.iter().map(resolve).collect()
 }
 
 pub(super) fn external(given: &Given<Tables<written::External>>, checks: &mut Checks<'_>) -> Vec<External> {
     let mut entries = Entries::new("recommend.external");
-    let tables = checks.optional(entries.key, given).unwrap_or_default();
+    let tables = checks.tables(entries.key, given);
     let resolve = |table: &written::External| {
         let (name, key) = entries.next(&table.name, checks);
         let script = checks.text(&format!("{key}.script"), &table.script);
@@ -168,7 +169,7 @@ pub(super) fn external(given: &Given<Tables<written::External>>, checks: &mut Ch
         }
         External { name, script }
     };
-    tables.0.iter().map(resolve).collect()
+    tables.iter().map(resolve).collect()
 }
 
 /// Walks the tables of one list, names them for messages and sees to it that names are given and unique.
@@ -209,7 +210,7 @@ fn column(
 ) -> Option<String> {
     let key = format!("{key}.column");
     let (need, usage) = rule;
-    let column = checks.optional(&key, &table.column).filter(|text| !is_blank(text));
+    let column = checks.optional_text(&key, &table.column).filter(|text| !is_blank(text));
     let kind = serde_json::to_string(&table.r#type).unwrap_or_default();
     match (&column, need) {
         (None, Column::Required) if !matches!(table.column, Given::Wrong(_)) => {

@@ -24,10 +24,13 @@ fn assignment(line: &str) -> String {
     format!("[{section}]\n{name} = {value}\n")
 }
 
+const NUMBER: &str = "a number greater than 0, at most 1000000000";
+const PERIOD: &str = "a duration of at least 1s";
 const POSITIVE: &str = "a whole number greater than 0";
 const NOT_NEGATIVE: &str = "a whole number of at least 0";
 const DAYS: &str = "a whole number from 0 to 100000";
-const ROUNDS: &str = "a whole number from 1 to 4294967295";
+const ROUNDS: &str = "a whole number from 1 to 100000";
+const LIST_LENGTH: &str = "a whole number from 1 to 10000";
 const CONNECTIONS: &str = "a whole number from 0 to 1000000";
 const LONGER: &str = "a duration greater than 0";
 const LONG: &str = "a duration of at least 0";
@@ -38,28 +41,29 @@ const RANGES: &[(&str, &str)] = &[
     ("master.http_port = 65536", "a whole number from 0 to 65535"),
     ("master.n_jobs = 0", "a whole number from 1 to 4096"),
     ("master.meta_timeout = 0", LONGER),
-    ("server.default_n = 0", POSITIVE),
+    ("server.default_n = 0", LIST_LENGTH),
     ("server.clock_error = \"-1s\"", LONG),
     ("server.cache_expire = \"0s\"", LONGER),
-    ("recommend.cache_size = 0", POSITIVE),
+    ("recommend.cache_size = 0", LIST_LENGTH),
+    ("recommend.cache_size = 2000000000", LIST_LENGTH),
     ("recommend.cache_expire = \"0s\"", LONGER),
-    ("recommend.context_size = -5", POSITIVE),
+    ("recommend.context_size = -5", LIST_LENGTH),
     ("recommend.active_user_ttl = -1", DAYS),
     ("recommend.data_source.positive_feedback_ttl = -1", DAYS),
     ("recommend.data_source.item_ttl = -1", DAYS),
-    ("recommend.collaborative.fit_period = \"0s\"", LONGER),
+    ("recommend.collaborative.fit_period = \"0s\"", PERIOD),
     ("recommend.collaborative.fit_epoch = 0", ROUNDS),
     ("recommend.collaborative.optimize_period = \"-1s\"", LONG),
     ("recommend.collaborative.optimize_trials = 0", ROUNDS),
-    ("recommend.collaborative.early_stopping.patience = -1", "a whole number from 0 to 4294967295"),
-    ("recommend.replacement.positive_replacement_decay = 0.0", "a number greater than 0"),
-    ("recommend.replacement.read_replacement_decay = -0.5", "a number greater than 0"),
+    ("recommend.collaborative.early_stopping.patience = -1", "a whole number from 0 to 100000"),
+    ("recommend.replacement.positive_replacement_decay = 0.0", NUMBER),
+    ("recommend.replacement.read_replacement_decay = -0.5", NUMBER),
     ("recommend.ranker.cache_expire = \"0s\"", LONGER),
     ("recommend.ranker.fit_period = \"-1s\"", LONGER),
     ("recommend.ranker.fit_epoch = 0", ROUNDS),
     ("recommend.ranker.optimize_period = \"-1s\"", LONG),
     ("recommend.ranker.optimize_trials = 0", ROUNDS),
-    ("recommend.ranker.early_stopping.patience = -1", "a whole number from 0 to 4294967295"),
+    ("recommend.ranker.early_stopping.patience = -1", "a whole number from 0 to 100000"),
     ("database.mysql.max_open_conns = -1", CONNECTIONS),
     ("database.mysql.max_idle_conns = -1", CONNECTIONS),
     ("database.mysql.conn_max_lifetime = \"-1s\"", LONG),
@@ -78,7 +82,7 @@ const RANGES: &[(&str, &str)] = &[
     ("openai.embedding_dimensions = -1", NOT_NEGATIVE),
     ("training.quiet = \"-1s\"", LONG),
     ("training.first_fit_within = \"0s\"", LONGER),
-    ("training.growth = 0", "a number greater than 0"),
+    ("training.growth = 0", NUMBER),
     ("training.keep = 0", POSITIVE),
     ("training.seed = -1", NOT_NEGATIVE),
     ("serving.cache_bytes = 0", "a size greater than 0"),
@@ -306,4 +310,20 @@ fn a_login_needs_a_name_or_a_password() {
     assert_eq!(Settings::default().master.login, None);
     let login = from_toml("[master]\ndashboard_user_name = 'me'").unwrap().settings.master.login.unwrap();
     assert_eq!((login.user_name.as_str(), login.password.is_empty()), ("me", true));
+}
+
+#[test]
+fn what_is_too_long_or_too_many_is_refused_with_the_limit() {
+    let refused = |key: &str, value: &str, limit: &str| {
+        let found = problems(&assignment(&format!("{key} = {value}")));
+        assert!(found.iter().any(|problem| problem.starts_with(key) && problem.contains(limit)), "{found:?}");
+    };
+    refused("recommend.ranker.query_template", &format!("'{}'", "x".repeat(300_000)), "at most 262144 bytes");
+    let many = vec!["'x'"; 1_001].join(",");
+    let key = "recommend.data_source.positive_feedback_types";
+    refused(key, &format!("[{many}]"), "at most 1000 texts");
+    refused(key, &format!("['{}']", "x".repeat(20_000)), "at most 16384 bytes each");
+    refused("recommend.ranker.recommenders", &format!("[{many}]"), "at most 1000 texts");
+    let tables: Vec<String> = (0..101).map(|name| format!("{{name = 'n{name}', script = 'x'}}")).collect();
+    refused("recommend.external", &format!("[{}]", tables.join(",")), "at most 100 tables");
 }

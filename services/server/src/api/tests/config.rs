@@ -55,3 +55,66 @@ async fn strangers_see_and_change_nothing() {
     let admin = client.with("x-api-key", "key");
     assert_eq!(admin.send("GET", PATH, None).await.status, 200);
 }
+
+const ROUTES: [(&str, &str); 6] =
+    [("GET", ""), ("POST", ""), ("PATCH", ""), ("DELETE", ""), ("GET", "/history"), ("POST", "/rollback/1")];
+
+async fn refused_everywhere(client: &Client, status: u16, words: &[&str]) {
+    for (method, path) in ROUTES {
+        let body = json!({"recommend": {}});
+        send(client, method, &format!("{PATH}{path}"), &body).await.refused(status, words);
+    }
+}
+
+fn from(client: Client, address: [u8; 4]) -> Client {
+    Client { peer: Some((address, 1).into()), ..client }
+}
+
+#[actix_web::test]
+async fn without_keys_settings_answer_only_this_host_and_say_what_to_set() {
+    let words = ["master.admin_api_key", "server.api_key"];
+    refused_everywhere(&from(Client::open(), [10, 0, 0, 1]), 403, &words).await;
+    for (name, value) in [
+        ("host", "shop.example:8088"),
+        ("host", "10.0.0.1:8088"),
+        ("forwarded", "for=10.0.0.1"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-host", "localhost"),
+    ] {
+        refused_everywhere(&Client::open().with(name, value), 403, &words).await;
+    }
+    for host in ["127.0.0.1:8088", "localhost", "[::1]:8088"] {
+        assert_eq!(Client::open().with("host", host).get(PATH).await.status, 200, "{host}");
+    }
+    assert_eq!(from(Client::open(), [10, 0, 0, 1]).get("/api/latest").await.status, 200);
+}
+
+#[actix_web::test]
+async fn settings_ask_for_the_api_key_if_there_is_no_admin_key() {
+    let settings = ApiSettings { api_key: "secret".to_owned(), ..ApiSettings::default() };
+    refused_everywhere(&Client::new(settings.clone()), 401, &["unauthorized"]).await;
+    let client = from(Client::new(settings.clone()).with("x-api-key", "secret"), [10, 0, 0, 1]);
+    assert_eq!(client.get(PATH).await.status, 200);
+    let both = ApiSettings { admin_api_key: "admin".to_owned(), ..settings };
+    refused_everywhere(&Client::new(both.clone()).with("x-api-key", "secret"), 401, &["unauthorized"]).await;
+    assert_eq!(Client::new(both).with("x-api-key", "admin").get(PATH).await.status, 200);
+}
+
+#[actix_web::test]
+async fn pages_of_other_origins_reach_no_settings_unless_their_origin_is_listed() {
+    let page = |origin: &str| Client::open().with("origin", origin);
+    refused_everywhere(&page("https://evil.example"), 403, &["master.http_cors_domains"]).await;
+    let preflight = page("https://evil.example")
+        .with("access-control-request-method", "PATCH")
+        .with("access-control-request-headers", "content-type")
+        .send("OPTIONS", PATH, None)
+        .await;
+    assert_eq!(preflight.header("access-control-allow-origin"), "");
+    assert_eq!(preflight.header("access-control-allow-methods"), "");
+    assert_eq!(page("http://localhost:8088").get(PATH).await.status, 200, "the service's own dashboard");
+    assert_eq!(Client::open().get(PATH).await.header("access-control-allow-origin"), "");
+    let listed =
+        ApiSettings { cors_domains: vec!["https://admin.example".to_owned()], ..ApiSettings::default() };
+    let client = Client::new(listed).with("origin", "https://admin.example");
+    assert_eq!(client.get(PATH).await.header("access-control-allow-origin"), "https://admin.example");
+}

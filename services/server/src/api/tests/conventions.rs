@@ -161,7 +161,8 @@ async fn new_settings_hold_from_the_next_request() {
 async fn health_tells_which_store_is_away() {
     let client = Client::open();
     let up = json!({"Ready": true, "DataStoreError": null, "CacheStoreError": null, "DataStoreConnected": true,
-        "CacheStoreConnected": true});
+        "CacheStoreConnected": true,
+        "Parts": {"Bus": true, "Store": true, "Cache": true, "Models": true, "Ingest": true, "IngestLag": 0}});
     assert_eq!(client.get("/api/health/live/").await.json(), up);
     assert_eq!(client.get("/api/health/ready").await.json(), up);
     client.backend.away.store(true, Ordering::Relaxed);
@@ -169,6 +170,20 @@ async fn health_tells_which_store_is_away() {
     let ready = client.get("/api/health/ready").await;
     ready.refused(503, &["\"Ready\":false"]);
     assert!(serde_json::from_str::<Value>(&ready.text).is_ok());
+}
+
+#[actix_web::test]
+async fn each_part_that_fails_alone_is_named_and_makes_the_process_unready() {
+    let client = Client::open();
+    for (number, part) in ["Bus", "Cache", "Models", "Ingest"].into_iter().enumerate() {
+        client.backend.failed_part.store(number + 1, Ordering::Relaxed);
+        let ready = client.get("/api/health/ready").await;
+        assert_eq!(ready.status, 503, "{part}");
+        let parts = &serde_json::from_str::<Value>(&ready.text).unwrap()["Parts"];
+        for other in ["Bus", "Store", "Cache", "Models", "Ingest"] {
+            assert_eq!(parts[other], json!(other != part), "{part}: {parts}");
+        }
+    }
 }
 
 #[actix_web::test]

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use ulex_domain::{Command, EventId, Feedback, MAX_ID_LENGTH, UserId};
+use ulex_domain::limits::MAX_ID_BYTES;
+use ulex_domain::{Command, EventId, Feedback, UserId};
 
 use super::{applied_until, apply, at, feedback_of, item, named, overwrite, position, post, row, user};
 use crate::ErrorKind;
@@ -110,7 +111,7 @@ async fn ids_are_kept_up_to_one_length_and_refused_above_it(store: &dyn DataStor
         };
         (0..count).map(|_place| letter()).collect()
     };
-    let longest = [letters(MAX_ID_LENGTH), letters(MAX_ID_LENGTH), letters(MAX_ID_LENGTH)];
+    let longest = [letters(MAX_ID_BYTES), letters(MAX_ID_BYTES), letters(MAX_ID_BYTES)];
     let [name, user, item] = &longest;
     let kept = row(name, user, item, 1.0, at(1));
     apply(store, post(vec![kept.clone()])).await;
