@@ -373,7 +373,7 @@ proptest! {
         for &item in &films {
             scene.catalogue.put(&[state(&item_id(item), seconds(5), &["film"])]);
         }
-        gone.iter().for_each(|&item| scene.catalogue.remove(&ItemId::new(item_id(item))));
+        gone.iter().for_each(|&item| scene.catalogue.remove(&ItemId::new(item_id(item)), Version::ZERO));
         let ids = |items: &[u32]| -> Vec<ItemId> {
             let mut items = items.to_vec();
             items.sort_unstable();

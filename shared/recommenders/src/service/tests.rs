@@ -405,7 +405,7 @@ async fn with_replacement_what_was_met_comes_back_and_what_was_disliked_does_not
 #[tokio::test]
 async fn purged_items_stay_away_and_a_model_set_outlives_the_purge() {
     let world = World::new(plan()).await;
-    world.recommender.catalogue().clear();
+    world.recommender.catalogue().load(&ulex_storage::data::MemoryStore::new()).await.unwrap();
     assert!(world.list("red-fan-0", 10).await.is_empty());
     for id in ["blue-1", "blue-2", "red-18", "never seen"] {
         world.recommender.catalogue().put(&[(&item(id, 1, &[])).into()]);

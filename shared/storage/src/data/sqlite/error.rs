@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn only_a_value_that_cannot_be_kept_is_the_fault_of_the_call() {
-        for code in [ffi::SQLITE_TOOBIG, ffi::SQLITE_CONSTRAINT_NOTNULL, ffi::SQLITE_CONSTRAINT_CHECK] {
+        for code in [ffi::SQLITE_TOOBIG, SQLITE_CONSTRAINT_NOTNULL, SQLITE_CONSTRAINT_CHECK] {
             assert_eq!(kind(code), ErrorKind::Rejected, "{code}");
         }
         // Every primary code but "too big".
