@@ -9,7 +9,7 @@
 pub mod table;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
 use serde_json::json;
