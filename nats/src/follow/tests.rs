@@ -27,8 +27,8 @@ impl World {
 
     async fn change(&self, user: &str) -> u64 {
         let changes = vec![Change::Users { user_ids: vec![UserId::new(user)] }];
-        let appended = self.bus.append(&Changes { changes, rows: 1 }, AppendOptions::default());
-        appended.await.unwrap().sequence
+        let changes = Changes { changes, rows: 1 };
+        self.bus.append(&changes, AppendOptions::default()).await.unwrap().sequence
     }
 
     async fn follower(&self) -> Follower<Changes> {
