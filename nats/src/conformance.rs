@@ -8,6 +8,7 @@
 
 pub mod buckets;
 pub mod consumers;
+pub mod interrupted;
 pub mod messages;
 pub mod objects;
 pub mod order;

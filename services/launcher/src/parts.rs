@@ -12,8 +12,8 @@ use ulex_domain::TenantId;
 use ulex_master::leadership::Throne;
 use ulex_master::task_board::TaskBoard;
 use ulex_nats::membership::Role;
-use ulex_nats::topology::ensure_topology;
-use ulex_nats::{Bus, BusError, InProcess, JetStream};
+use ulex_nats::topology::{CHANGES, ensure_topology};
+use ulex_nats::{Bus, BusError, InProcess, JetStream, StreamPosition};
 use ulex_recommenders::plan::Plan;
 use ulex_recommenders::service::Recommender;
 use ulex_server::ApiState;
@@ -21,7 +21,6 @@ use ulex_server::gateway::Followed;
 use ulex_settings::Settings;
 use ulex_storage::{StorageError, cache, data};
 
-use crate::catalogue_follower::present_position;
 use crate::connection::connection_settings;
 use crate::measurements;
 use crate::vitals::Figures;
@@ -102,7 +101,7 @@ pub struct Parts {
     /// How far it has followed the changes of other processes; `None` for a process that is alone.
     pub position: Option<Arc<watch::Sender<u64>>>,
     /// Which stream that is a position of.
-    pub changes_log: String,
+    pub changes_log: smol_str::SmolStr,
     /// Where the right to train is announced.
     pub throne: Arc<Throne>,
     /// Keeps the data directory to this process as long as it lives.
@@ -146,7 +145,7 @@ impl Parts {
             pool: Arc::new(pool),
             tasks,
             position: None,
-            changes_log: String::new(),
+            changes_log: smol_str::SmolStr::default(),
             throne: Arc::new(Throne::new(None)),
             _lock: Some(Arc::new(lock)),
         })
@@ -173,7 +172,7 @@ impl Parts {
         let cache = open_cache(&settings).await?;
         let recommender = Recommender::new(store, cache, Plan::new(&settings), settings.server.clock_error);
         // In this order: what changes while the catalogue is loaded is followed afterwards.
-        let (position, changes_log) = present_position(&bus).await?;
+        let position = StreamPosition::end_of(&bus, &CHANGES).await?;
         let items = recommender.catalogue().load(recommender.data().as_ref()).await?;
         info!(items, "catalogue loaded");
         let tasks = TaskBoard::open(&bus, &node).await?;
@@ -191,8 +190,8 @@ impl Parts {
             recommender,
             pool: Arc::new(pool),
             tasks,
-            position: Some(Arc::new(watch::Sender::new(position))),
-            changes_log,
+            position: Some(Arc::new(watch::Sender::new(position.sequence))),
+            changes_log: position.log,
             throne: Arc::new(Throne::new(None)),
             _lock: None,
         })

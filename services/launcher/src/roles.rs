@@ -145,7 +145,6 @@ impl Roles {
         let follower = FollowerParts {
             bus: parts.bus.clone(),
             recommender: parts.recommender.clone(),
-            node: parts.node.clone(),
             position: Arc::clone(position),
             log: parts.changes_log.clone(),
         };

@@ -3,13 +3,13 @@
 //! - Receives: [`TakeTable`] from the trainer, [`Observe`], [`Shutdown`]; reads the stream `CHANGES`.
 //! - Announces: [`Grown`] to the trainer whenever the data has changed, with how much.
 //! - Owns: the [`table::Table`]; what must be read again before it is current.
-//! - On failure: a store that cannot be read keeps the changes noted and is asked again at the next [`TakeTable`].
+//! - On failure: if changes may have been missed, everything is read again at the next [`TakeTable`]; a store that cannot be read keeps the changes noted and is asked again at the next [`TakeTable`].
 //! - On shutdown: stops reading.
 
 pub mod table;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix::prelude::*;
 use serde_json::json;
@@ -18,15 +18,11 @@ use tracing::{info, warn};
 use ulex_actors::{Observe, Outlet, Shutdown};
 use ulex_domain::Change;
 use ulex_nats::changes::Changes;
-use ulex_nats::transport::ReadFrom;
-use ulex_nats::{Bus, BusError};
+use ulex_nats::topology::CHANGES;
+use ulex_nats::{Bus, BusError, Followed, follow};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
 
-/// How long one read of the stream waits.
-const READ_WAIT: Duration = Duration::from_secs(1);
-/// Changes read at a time.
-const READ_MAX: usize = 1_000;
 /// With more users to read again than this share of all, reading everything anew is cheaper.
 const RELOAD_SHARE: f64 = 0.3;
 
@@ -55,6 +51,7 @@ pub struct Dataset {
     rows: u64,
     changes: u64,
     taking: bool,
+    following: bool,
 }
 
 impl Dataset {
@@ -70,6 +67,7 @@ impl Dataset {
             rows: 0,
             changes: 0,
             taking: false,
+            following: false,
         }
     }
 
@@ -87,29 +85,42 @@ impl Actor for Dataset {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // Read from the start of what the stream still holds: noting a change twice costs nothing, missing one does.
         let (bus, own) = (self.bus.clone(), ctx.address());
-        ctx.spawn(follow(bus, own).into_actor(self));
+        ctx.spawn(follow_changes(bus, own).into_actor(self));
     }
 }
 
-async fn follow(bus: Bus, own: Addr<Dataset>) {
-    loop {
-        match bus.reader::<Changes>("CHANGES", ReadFrom::New).await {
-            Ok(mut reader) => {
-                while let Ok(batch) = reader.read(READ_MAX, READ_WAIT).await {
-                    let noted = Noted::of(batch.into_iter().map(|message| message.body));
-                    if !noted.changes.is_empty() && own.send(noted).await.is_err() {
-                        return;
-                    }
-                }
+async fn follow_changes(bus: Bus, own: Addr<Dataset>) {
+    // Without a position: what was changed before the first item is read with the table.
+    let mut follower = follow::<Changes>(bus, &CHANGES, None);
+    while let Ok(followed) = follower.next().await {
+        let sent = match followed {
+            Followed::Messages(messages) => {
+                own.send(Noted::of(messages.into_iter().map(|message| message.body))).await
             }
-            Err(reason) => warn!(%reason, "cannot follow the changes"),
-        }
-        if !own.connected() {
+            Followed::Gap => own.send(ChangesMissed).await,
+        };
+        if sent.is_err() {
             return;
         }
-        tokio::time::sleep(READ_WAIT).await;
+    }
+}
+
+/// Changes may have been missed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ChangesMissed;
+
+impl Handler<ChangesMissed> for Dataset {
+    type Result = ();
+
+    fn handle(&mut self, _: ChangesMissed, _: &mut Context<Self>) {
+        self.dirty.note_everything();
+        // The first gap is where the following begins. After another one at least one row is other than it was.
+        if std::mem::replace(&mut self.following, true) {
+            self.rows += 1;
+            self.listener.send(Grown { rows: self.rows, at: Instant::now() });
+        }
     }
 }
 
@@ -183,7 +194,7 @@ async fn current(
     let known = table.as_ref().map_or(0, |table| table.users.len());
     match table {
         Some(table) if dirty.is_empty() => Ok(Arc::unwrap_or_clone(table)),
-        Some(table) if (dirty.users() as f64) < RELOAD_SHARE * known as f64 => {
+        Some(table) if !dirty.is_everything() && (dirty.users() as f64) < RELOAD_SHARE * known as f64 => {
             let mut table = Arc::unwrap_or_clone(table);
             table.refresh(dirty, store).await?;
             info!(users = dirty.users(), seconds = begun.elapsed().as_secs_f64(), "training data refreshed");
@@ -213,6 +224,7 @@ impl Handler<Observe> for Dataset {
             "changes": self.changes,
             "users_to_read_again": self.dirty.users(),
             "reading": self.taking,
+            "following": self.following,
         }))
     }
 }
@@ -224,3 +236,6 @@ impl Handler<Shutdown> for Dataset {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

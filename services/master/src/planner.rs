@@ -5,7 +5,7 @@
 //! - Announces: [`RefreshJob`]s in the stream `JOBS`; of several for one user only the newest is kept there.
 //! - Owns: the users who changed since the last round, and those still to be planned for a new ModelSet or other settings.
 //!   A new leader plans everyone again: a worker that finds a list fresh says so at the cost of reading it.
-//! - On failure: a full or absent stream is waited for; jobs are only a head start, a list that is asked for and not
+//! - On failure: if changes may have been missed, everyone is planned again; a full or absent stream is waited for; jobs are only a head start, a list that is asked for and not
 //!   there is computed at once anyway.
 //! - On shutdown: stops planning.
 
@@ -25,10 +25,10 @@ use ulex_domain::{Change, UserId};
 use ulex_nats::bus::{AppendOptions, Read};
 use ulex_nats::changes::Changes;
 use ulex_nats::refresh::{Basis, RefreshJob, RefreshReason};
-use ulex_nats::topology::REFRESH;
+use ulex_nats::topology::{CHANGES, REFRESH};
 use ulex_nats::trace_context::{continue_trace, is_sampled};
-use ulex_nats::transport::{Headers, ReadFrom, TRACE_HEADER, TRACE_STATE_HEADER};
-use ulex_nats::{Bus, BusError};
+use ulex_nats::transport::{Headers, TRACE_HEADER, TRACE_STATE_HEADER};
+use ulex_nats::{Bus, BusError, Followed, follow};
 
 use self::changed::ChangedUsers;
 use crate::registry::{LiveChanged, RefreshOrder};
@@ -52,6 +52,7 @@ pub struct Planner {
     next: usize,
     planned: u64,
     planning: bool,
+    following: bool,
 }
 
 impl Planner {
@@ -67,7 +68,15 @@ impl Planner {
             next: 0,
             planned: 0,
             planning: false,
+            following: false,
         }
+    }
+
+    fn plan_everyone_again(&mut self, ctx: &mut Context<Self>) {
+        // Another list of users: a round under way must not take this back.
+        self.everyone = Arc::new(Vec::clone(&self.everyone));
+        self.next = 0;
+        self.round(ctx);
     }
 
     fn round(&mut self, ctx: &mut Context<Self>) {
@@ -141,7 +150,7 @@ impl Actor for Planner {
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(ROUND, Self::round);
         let (bus, own) = (self.bus.clone(), ctx.address());
-        ctx.spawn(follow(bus, own).into_actor(self));
+        ctx.spawn(follow_changes(bus, own).into_actor(self));
     }
 }
 
@@ -149,25 +158,25 @@ impl Actor for Planner {
 #[rtype(result = "()")]
 struct Changed(Vec<(UserId, Headers)>);
 
-async fn follow(bus: Bus, own: Addr<Planner>) {
-    loop {
-        match bus.reader::<Changes>("CHANGES", ReadFrom::New).await {
-            Ok(mut reader) => {
-                while let Ok(batch) = reader.read(1_000, Duration::from_secs(1)).await {
-                    let users: Vec<_> = batch.into_iter().flat_map(changed_users).collect();
-                    if !users.is_empty() && own.send(Changed(users)).await.is_err() {
-                        return;
-                    }
-                }
+async fn follow_changes(bus: Bus, own: Addr<Planner>) {
+    let mut follower = follow::<Changes>(bus, &CHANGES, None);
+    while let Ok(followed) = follower.next().await {
+        let sent = match followed {
+            Followed::Messages(messages) => {
+                own.send(Changed(messages.into_iter().flat_map(changed_users).collect())).await
             }
-            Err(reason) => warn!(%reason, "cannot follow the changes"),
-        }
-        if !own.connected() {
+            Followed::Gap => own.send(ChangesMissed).await,
+        };
+        if sent.is_err() {
             return;
         }
-        tokio::time::sleep(ROUND).await;
     }
 }
+
+/// Changes may have been missed.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ChangesMissed;
 
 /// The users that a message says have changed, with its trace.
 fn changed_users(message: Read<Changes>) -> Vec<(UserId, Headers)> {
@@ -193,6 +202,15 @@ impl Handler<Changed> for Planner {
 
     fn handle(&mut self, Changed(users): Changed, _: &mut Context<Self>) {
         self.changed.note(users);
+    }
+}
+
+impl Handler<ChangesMissed> for Planner {
+    type Result = ();
+
+    fn handle(&mut self, _: ChangesMissed, ctx: &mut Context<Self>) {
+        self.following = true;
+        self.plan_everyone_again(ctx);
     }
 }
 
@@ -227,10 +245,8 @@ impl Handler<SettingsChanged> for Planner {
 
     fn handle(&mut self, SettingsChanged { revision, .. }: SettingsChanged, ctx: &mut Context<Self>) {
         self.basis.settings = revision;
-        // Lists that were made under other settings are stale. A round under way must not take this back.
-        self.everyone = Arc::new(Vec::clone(&self.everyone));
-        self.next = 0;
-        self.round(ctx);
+        // Lists that were made under other settings are stale.
+        self.plan_everyone_again(ctx);
     }
 }
 
@@ -242,6 +258,7 @@ impl Handler<Observe> for Planner {
             "changed": self.changed.len(),
             "to_plan": self.everyone.len().saturating_sub(self.next),
             "planned": self.planned,
+            "following": self.following,
         }))
     }
 }

@@ -112,9 +112,21 @@ pub struct Dirty {
     items: FxHashSet<ItemId>,
     feedback_of: FxHashSet<UserId>,
     deleted_items: FxHashSet<ItemId>,
+    everything: bool,
 }
 
 impl Dirty {
+    /// Notes that changes may have been missed.
+    pub const fn note_everything(&mut self) {
+        self.everything = true;
+    }
+
+    /// Whether all data must be read again.
+    #[must_use]
+    pub const fn is_everything(&self) -> bool {
+        self.everything
+    }
+
     /// Notes what `change` touches.
     pub fn note(&mut self, change: &Change) {
         match change {
@@ -144,12 +156,14 @@ impl Dirty {
         self.items.extend(other.items);
         self.feedback_of.extend(other.feedback_of);
         self.deleted_items.extend(other.deleted_items);
+        self.everything |= other.everything;
     }
 
     /// Whether nothing has changed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.users.is_empty()
+        !self.everything
+            && self.users.is_empty()
             && self.items.is_empty()
             && self.feedback_of.is_empty()
             && self.deleted_items.is_empty()

@@ -2,7 +2,9 @@ use ulex_algorithms::model_set::{Manifest, ModelSet};
 use ulex_domain::TenantId;
 use ulex_nats::InProcess;
 use ulex_nats::bus::Puller;
+use ulex_nats::conformance::interrupted::InterruptedBus;
 use ulex_nats::topology::ensure_topology;
+use ulex_nats::transport::Transport;
 
 use super::*;
 use crate::small_model_set::knows_only;
@@ -19,16 +21,26 @@ fn order(id: &str, users: &[&str]) -> RefreshOrder {
 
 /// A planner, and a worker that only notes what it is told.
 struct World {
+    transport: Arc<InterruptedBus>,
+    bus: Bus,
     planner: Addr<Planner>,
     worker: Puller<RefreshJob>,
 }
 
 impl World {
     async fn new() -> Self {
-        let bus = Bus::new(Arc::new(InProcess::open(None).unwrap()), TenantId::default());
+        let transport = Arc::new(InterruptedBus::new(Arc::new(InProcess::open(None).unwrap())));
+        let bus = Bus::new(Arc::clone(&transport) as Arc<dyn Transport>, TenantId::default());
         ensure_topology(&bus, Duration::from_secs(10)).await.unwrap();
         let worker = bus.puller(&REFRESH).await.unwrap();
-        Self { planner: Planner::new(bus, 0).start(), worker }
+        let planner = Planner::new(bus.clone(), 0).start();
+        let follows = async {
+            while !planner.send(IsFollowing).await.unwrap() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), follows).await.unwrap();
+        Self { transport, bus, planner, worker }
     }
 
     /// The next jobs, as users and what their lists are made from.
@@ -48,6 +60,18 @@ impl World {
 
     async fn no_job(&mut self) {
         assert!(self.worker.pull(1, Duration::from_millis(200)).await.unwrap().is_empty());
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "bool")]
+struct IsFollowing;
+
+impl Handler<IsFollowing> for Planner {
+    type Result = bool;
+
+    fn handle(&mut self, _: IsFollowing, _: &mut Context<Self>) -> bool {
+        self.following
     }
 }
 
@@ -112,5 +136,19 @@ async fn no_more_jobs_wait_than_a_backlog_and_none_is_left_out() {
     assert_eq!(planned[..10], users[..10]);
     planned.sort_unstable();
     assert_eq!(planned, users);
+    world.no_job().await;
+}
+
+#[actix::test]
+async fn everyone_is_planned_again_when_changes_may_have_been_missed() {
+    let mut world = World::new().await;
+    world.planner.send(model_set(1, &["a", "b"])).await.unwrap();
+    assert_eq!(world.jobs(2).await.len(), 2);
+    world.transport.interrupt();
+    let changes = vec![Change::Users { user_ids: vec![UserId::new("a")] }];
+    let appended = world.bus.append(&Changes { changes, rows: 1 }, AppendOptions::default()).await.unwrap();
+    world.transport.remove(&CHANGES.name, appended.sequence).await.unwrap();
+    world.transport.restore();
+    assert_eq!(world.jobs(2).await, of(1, 0, &["a", "b"]));
     world.no_job().await;
 }
