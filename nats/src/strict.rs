@@ -23,6 +23,7 @@
 
 mod cursor;
 mod hand;
+mod held;
 mod keeper;
 
 use std::sync::Arc;
@@ -137,6 +138,3 @@ impl RawPuller for StrictPuller {
 pub(crate) fn cursor_key(spec: &ConsumerSpec) -> String {
     format!("{}.{}", spec.stream, spec.name)
 }
-
-#[cfg(test)]
-mod tests;

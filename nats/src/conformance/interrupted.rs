@@ -8,8 +8,9 @@ use parking_lot::RwLock;
 
 use crate::BusError;
 use crate::transport::{
-    Appended, Backlog, BucketSpec, ConsumerSpec, Message, RawBucket, RawObjects, RawPuller, RawReader,
-    RawSubscription, ReadFrom, StreamMessage, StreamSpec, StreamState, Transport,
+    Appended, ApplyMode, Backlog, BucketSpec, CheckpointSource, ConsumerSpec, Definition, DefinitionChange,
+    Message, RawBucket, RawObjects, RawPuller, RawReader, RawSubscription, ReadFrom, StreamMessage,
+    StreamSpec, StreamState, Transport,
 };
 
 /// A bus whose streams cannot be followed while it is interrupted. Appending is not interrupted: other processes reach it.
@@ -146,8 +147,20 @@ impl Transport for InterruptedBus {
         self.bus().ensure_consumer(spec).await
     }
 
-    async fn puller(&self, spec: &ConsumerSpec) -> Result<Box<dyn RawPuller>, BusError> {
-        self.bus().puller(spec).await
+    async fn puller(
+        &self,
+        spec: &ConsumerSpec,
+        checkpoints: Option<Arc<dyn CheckpointSource>>,
+    ) -> Result<Box<dyn RawPuller>, BusError> {
+        self.bus().puller(spec, checkpoints).await
+    }
+
+    async fn apply(
+        &self,
+        definition: &Definition,
+        mode: ApplyMode,
+    ) -> Result<Vec<DefinitionChange>, BusError> {
+        self.bus().apply(definition, mode).await
     }
 
     async fn backlog(&self, spec: &ConsumerSpec) -> Result<Backlog, BusError> {

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::BoxFuture;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::{debug, error, info, warn};
 use ulex_domain::LogEpoch;
 
 use super::cursor::{Cursor, HeadAttempt};
-use super::hand::{READ_MAX, Shared, Start};
+use super::hand::{Shared, Start};
+use super::held::{Held, LogReading, Step, Written, at, every, finished};
 use super::{
     FLUSH_INTERVAL, LOG_CHECK_INTERVAL, LogServer, RENEW_INTERVAL, STANDBY_INTERVAL, TAKE_OVER_AFTER,
     cursor_key,
@@ -19,7 +19,7 @@ use super::{
 use crate::BusError;
 use crate::connection::pause;
 use crate::handshake::{Encounter, Fingerprint, LogState, Meeting, Resume, handshake};
-use crate::transport::{CheckpointSource, RawReader, ReadFrom, StreamMessage};
+use crate::transport::{CheckpointSource, ReadFrom, StreamMessage};
 
 /// Part of [`TAKE_OVER_AFTER`] for which a holder that cannot write believes to hold the cursor.
 const HOLDING_PART: f64 = 0.8;
@@ -461,105 +461,4 @@ async fn put_cursor(
     let value = serde_json::to_vec(&cursor);
     let value = value.map_err(|source| BusError::Malformed { subject: key.clone(), source })?;
     server.put_cursor(&key, value.into(), revision).await
-}
-
-/// When a write was begun, and what came of it.
-type Written = (Instant, Result<u64, BusError>);
-
-async fn at(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => tokio::time::sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn every(period: Duration) -> Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks.reset();
-    ticks
-}
-
-/// Waits for work that was begun, if there is some.
-async fn finished<T>(work: &mut Option<BoxFuture<'static, T>>) -> T {
-    match work {
-        Some(future) => {
-            let outcome = future.await;
-            *work = None;
-            outcome
-        }
-        None => std::future::pending().await,
-    }
-}
-
-/// The cursor as its holder knows it.
-struct Held {
-    cursor: Cursor,
-    revision: u64,
-    written_at: Instant,
-    writing: Option<BoxFuture<'static, Written>>,
-    /// When to write because everything is settled.
-    flush_at: Option<Instant>,
-    checking: Option<BoxFuture<'static, Result<bool, BusError>>>,
-    /// Connections made when the log was looked at last.
-    connections: u64,
-    /// Whether a message has been handed out.
-    has_begun: bool,
-    /// The first message of this tenure.
-    head: Option<HeadAttempt>,
-}
-
-impl Held {
-    fn new(cursor: Cursor, revision: u64, connections: u64) -> Self {
-        Self {
-            cursor,
-            revision,
-            written_at: Instant::now(),
-            writing: None,
-            flush_at: None,
-            checking: None,
-            connections,
-            has_begun: false,
-            head: None,
-        }
-    }
-}
-
-/// What a holder does next.
-enum Step {
-    Leave,
-    Write,
-    Written(Written),
-    Check,
-    Checked(Result<bool, BusError>),
-    Settled,
-    Read(Result<Vec<StreamMessage>, BusError>),
-}
-
-/// The reader of a tenure.
-struct LogReading {
-    reader: Option<Box<dyn RawReader>>,
-    /// Where it begins.
-    from: ReadFrom,
-}
-
-impl LogReading {
-    /// Waits for messages behind those at hand, if there is room for them.
-    async fn ahead(
-        &mut self,
-        server: &dyn LogServer,
-        shared: &Shared,
-    ) -> Result<Vec<StreamMessage>, BusError> {
-        if !shared.has_room() {
-            return std::future::pending().await;
-        }
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            None => {
-                let reader = server.read(&shared.spec.stream, &shared.spec.filter, self.from).await?;
-                self.reader.insert(reader)
-            }
-        };
-        reader.read(READ_MAX, RENEW_INTERVAL).await
-    }
 }

@@ -16,10 +16,13 @@
 //! `len(feedback)` takes constant time; `count(feedback, .FeedbackType == 'star')` a few nanoseconds per row.
 
 mod check;
+mod date_method;
 mod evaluate;
 mod field;
 mod function;
 mod lexer;
+mod operation;
+mod operator_type;
 mod parser;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,7 @@
 //! Everything in ordered maps, for tests, for trying things out, and as the reference that other backends
 //! are compared with. Forgets everything when it is dropped.
 //!
-//! One lock; calls take effect one after the other. Nothing can fail after validation, so a call is applied
-//! as a whole.
+//! One lock; calls take effect one after the other. After validation nothing can fail: a call is applied as a whole.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::ops::ControlFlow;
@@ -11,10 +10,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use smol_str::SmolStr;
 use ulex_domain::{
-    Change, Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, Timestamp, User, UserId,
-    UserPatch,
+    Change, Command, EventId, Feedback, FeedbackKey, FeedbackMode, Item, ItemId, ItemState, Timestamp, User,
+    UserId, UserPatch, Version,
 };
-use ulex_domain::{ItemState, Version};
 
 use super::search_text::{SearchText, query_words, words};
 use super::validate::validate;
@@ -33,7 +31,6 @@ pub struct MemoryStore {
 struct Tables {
     users: BTreeMap<UserId, User>,
     items: BTreeMap<ItemId, Item>,
-    /// The versions of items that a log brought.
     versions: BTreeMap<ItemId, Version>,
     feedback: BTreeMap<FeedbackKey, Feedback>,
     /// The keys of `feedback`, item first.
@@ -48,7 +45,7 @@ struct Tables {
     search: SearchText,
 }
 
-/// The entities that feedback creates where they do not exist.
+/// Creation of unknown entities by feedback.
 #[derive(Clone, Copy, Debug)]
 struct Inserts {
     users: bool,
