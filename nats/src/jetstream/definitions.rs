@@ -76,15 +76,12 @@ impl Inner {
         }
         match self.context.create_stream(config).await {
             Ok(_) => Ok(()),
-            Err(reason) => match reason.kind() {
+            Err(reason) => {
                 // Another process was faster.
-                CreateStreamErrorKind::JetStream(error)
-                    if error.error_code() == ErrorCode::STREAM_NAME_EXIST =>
-                {
-                    Ok(())
-                }
-                _ => Err(not_defined(name, reason)),
-            },
+                let exists = matches!(reason.kind(), CreateStreamErrorKind::JetStream(error)
+                    if error.error_code() == ErrorCode::STREAM_NAME_EXIST);
+                if exists { Ok(()) } else { Err(not_defined(name, reason)) }
+            }
         }
     }
 
@@ -135,10 +132,10 @@ impl Inner {
 }
 
 fn not_defined(name: &str, reason: CreateStreamError) -> BusError {
-    match reason.kind() {
-        CreateStreamErrorKind::JetStream(error) => refused(name, &error),
-        _ => BusError::transport(name, reason),
+    if let CreateStreamErrorKind::JetStream(error) = reason.kind() {
+        return refused(name, &error);
     }
+    BusError::transport(name, reason)
 }
 
 /// Where a definition differs from what is wanted.

@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn usual_names_are_found_whatever_their_spelling() {
         let (rows, rejects) = read(
-            "Command Type;user_id;ItemID;extra;Rating\nbuy;u;\"i;1\";x;2,5\nview;u;i;x;2.5\n",
+            "Event Type;user_id;ItemID;extra;Rating\nbuy;u;\"i;1\";x;2,5\nview;u;i;x;2.5\n",
             &ColumnNames::default(),
         );
         let Row::Feedback(row) = &rows[0] else { panic!("{rows:?}") };

@@ -88,7 +88,7 @@ impl Committer {
         if reason.kind() == ErrorKind::Rejected {
             let text = with_cause(&reason);
             // In a larger group it is tried alone first.
-            if entries.len() == 1 && !self.takes_anything().await {
+            if entries.len() == 1 && !self.takes_anything_but(entries).await {
                 return CommitOutcome::NotApplied(text);
             }
             return CommitOutcome::AtFault(EventFailure { code: FailureCode::Rejected, reason: text });
@@ -125,9 +125,16 @@ impl Committer {
         Ok(until.is_some_and(|until| until.version() >= last.last_version()))
     }
 
-    /// Whether the store takes a transaction in which nothing can be at fault.
-    async fn takes_anything(&self) -> bool {
-        self.store.apply(vec![Submission::from(no_command())]).await.is_ok()
+    /// Whether the store takes a transaction in which nothing can be at fault and, right after it, still refuses these
+    /// events: a store that is just getting well again may have refused them only a moment before. Should it take them
+    /// now, they come again and are found there.
+    async fn takes_anything_but(&self, entries: &[IngestEntry]) -> bool {
+        if self.store.apply(vec![Submission::from(no_command())]).await.is_err() {
+            return false;
+        }
+        let submissions = entries.iter().flat_map(IngestEntry::submissions).collect();
+        let again = AssertUnwindSafe(self.store.apply(submissions)).catch_unwind().await;
+        matches!(again, Ok(Err(reason)) if reason.kind() == ErrorKind::Rejected)
     }
 
     /// Raises and lowers the alarm.

@@ -97,6 +97,11 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn shifted(time: SystemTime, seconds: i64) -> SystemTime {
+        let shift = Duration::from_secs(seconds.unsigned_abs());
+        if seconds < 0 { time - shift } else { time + shift }
+    }
+
     fn server(seconds: u64) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
     }
@@ -104,11 +109,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn ages_are_right_however_wrong_the_clock_of_this_process_is() {
         for ahead in [-14_i64, 0, 14, 86_400] {
-            let local = |seconds: u64| {
-                let base = server(seconds);
-                let shift = Duration::from_secs(ahead.unsigned_abs());
-                if ahead < 0 { base - shift } else { base + shift }
-            };
+            let local = |seconds: u64| shifted(server(seconds), ahead);
             let mut clock = ServerClock::new();
             clock.observe(server(90), local(100), false);
             clock.observe(server(100), local(100), true);

@@ -349,7 +349,7 @@ async fn what_nobody_waits_for_any_more_is_removed_unless_it_was_applied() {
             let state = log.stream_state(&EVENTS.name).await.unwrap();
             let sequence = crate::published::position(appended.sequence, 0);
             let position = Some(ulex_storage::data::LogPosition {
-                log: state.log.into(),
+                log: state.log,
                 epoch: 1,
                 sequence,
                 ..ulex_storage::data::LogPosition::default()

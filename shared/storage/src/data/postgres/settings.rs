@@ -66,7 +66,7 @@ impl PostgresSettings {
     ///
     /// `Rejected` with a reason if the URL makes no sense.
     pub fn new(url: &str, table_prefix: &str) -> Result<Self, crate::StorageError> {
-        Self::read(url, table_prefix).map_err(|error| error.while_trying_to("read the address"))
+        Self::read(url, table_prefix).map_err(|error| error.while_opening("read the address"))
     }
 
     fn read(url: &str, table_prefix: &str) -> Result<Self, PostgresError> {
