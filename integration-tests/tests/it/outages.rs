@@ -53,7 +53,7 @@ mod on_cluster {
                         record.acknowledged.insert((user.to_owned(), item));
                     }
                     Ok(answer) => {
-                        assert_eq!(answer.status, 503, "{}", answer.text());
+                        assert!(matches!(answer.status, 503 | 504), "{}", answer.text());
                         record.failed.push(Instant::now());
                     }
                     Err(_) => record.failed.push(Instant::now()),

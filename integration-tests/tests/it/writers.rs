@@ -89,7 +89,7 @@ impl Written {
             let item = format!("r{round}-{row}");
             match client.send_json("POST", "/api/feedback", &json!([feedback("watch", &user, &item)])) {
                 Ok(answer) if answer.status == 200 => self.acknowledged.push(item),
-                Ok(answer) if answer.status == 503 => return self.open = Some(item),
+                Ok(answer) if matches!(answer.status, 503 | 504) => return self.open = Some(item),
                 Ok(answer) => panic!("{}: {}", answer.status, answer.text()),
                 Err(_) => return self.open = Some(item),
             }
