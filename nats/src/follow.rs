@@ -3,7 +3,7 @@
 //! A [`Follower`] keeps its position, not its reader: a reader that breaks is built again behind the last message that was
 //! handed out, so what was appended meanwhile is read. Three things make a position useless: the stream has forgotten
 //! messages behind it, another stream has taken its place, or the stream ends before it. The stream is compared with the
-//! position before a reader is built, when messages are missing between two, and every [`CHECK_INTERVAL`], so that a gap
+//! position before a reader is built, when messages are missing between two, and every five seconds, so that a gap
 //! is noticed on a quiet system, too. A gap is one [`Followed::Gap`]; the position is then the end that the stream had
 //! before, and the caller reads the data itself again.
 
