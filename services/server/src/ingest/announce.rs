@@ -98,7 +98,7 @@ pub(super) async fn again(store: &dyn DataStore, commands: &[Command]) -> Result
     if !user_ids.is_empty() {
         changes.push(Change::Users { user_ids });
     }
-    let items: Vec<ItemState> = store.items(&items).await?.iter().map(ItemState::from).collect();
+    let items: Vec<ItemState> = store.item_states(&items).await?;
     if !items.is_empty() {
         changes.push(Change::Items { items });
     }
