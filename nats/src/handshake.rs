@@ -2,13 +2,15 @@
 //!
 //! The data store keeps, in the transaction of the data, the last message that it has applied ([`Checkpoint`]). The log has
 //! a message at that position, or it has not. Same time and same checksum prove that both are what they were, and the
-//! consumer goes on behind the *store's* place, wherever the cursor stands: a database that went back is brought forward by
-//! the log. Otherwise the log was cut or replaced: a new epoch begins, at the first message younger than the last one
-//! applied.
+//! consumer never goes on behind more than the *store* has: a database that went back is brought forward by the log. What
+//! the store has and the cursor has not was applied by one that ended before it could tell anybody: it comes again, is
+//! found in the store, and is told. Otherwise the log was cut or replaced: a new epoch begins, at the first message younger
+//! than the last one applied.
 //!
 //! | log | store | decision |
 //! |---|---|---|
-//! | message of the checkpoint is there | at, behind or ahead of the cursor | same epoch, behind the checkpoint |
+//! | message of the checkpoint is there | at or behind the cursor, or there is none | same epoch, behind the checkpoint |
+//! | message of the checkpoint is there | ahead of the cursor | same epoch, behind the cursor: applied and not settled |
 //! | message of the checkpoint was forgotten (age, room) | as it was | same epoch, behind the checkpoint; what lies between is a gap |
 //! | ends before the checkpoint, or holds another message there | as it was | new epoch, from the time of the checkpoint |
 //! | another name | knows other logs only | new epoch, from the first message |
@@ -216,7 +218,10 @@ fn with_checkpoint(
     let went_back = done > checkpoint.sequence && meeting.found.is_some();
     let encounter = if went_back { Encounter::StoreWentBack } else { Encounter::Same };
     let gap = gap_behind(done.min(state.last_sequence).max(checkpoint.sequence), state);
-    Resume { gap, ..behind(encounter, epoch, checkpoint.sequence) }
+    // Applied in this epoch and not settled, unless the cursor counts another.
+    let unsettled = cursor.filter(|cursor| cursor.epoch.max(1) == checkpoint.epoch.max(1));
+    let from = unsettled.map_or(checkpoint.sequence, |cursor| cursor.done.min(checkpoint.sequence));
+    Resume { gap, ..behind(encounter, epoch, from) }
 }
 
 /// An epoch that the cursor says has begun behind this checkpoint: the store has applied nothing of it.

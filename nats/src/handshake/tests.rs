@@ -44,7 +44,7 @@ fn time(nanos: i64) -> SystemTime {
 }
 
 #[test]
-fn a_log_that_is_what_it_was_goes_on_behind_the_stores_place_and_not_the_cursors() {
+fn a_log_that_is_what_it_was_goes_on_behind_what_is_applied_and_settled() {
     for done in [0, 30, 40, 60] {
         let resume = decide(
             &state("a", 1, 60),
@@ -52,9 +52,20 @@ fn a_log_that_is_what_it_was_goes_on_behind_the_stores_place_and_not_the_cursors
             Some(&store(1, 40, false)),
             Some(message(1, 40)),
         );
-        assert_eq!((resume.epoch, resume.from, resume.gap), (1, ReadFrom::Sequence(41), 0), "{done}");
+        let from = ReadFrom::Sequence(done.min(40) + 1);
+        assert_eq!((resume.epoch, resume.from, resume.gap), (1, from, 0), "{done}");
         let expected = if done > 40 { Encounter::StoreWentBack } else { Encounter::Same };
         assert_eq!(resume.encounter, expected, "{done}");
+    }
+}
+
+#[test]
+fn a_cursor_of_another_epoch_says_nothing_of_what_is_settled() {
+    for epoch in [1, 3] {
+        let cursor = cursor("a", epoch, 30);
+        let resume =
+            decide(&state("a", 1, 60), Some(&cursor), Some(&store(2, 40, false)), Some(message(1, 40)));
+        assert_eq!((resume.epoch, resume.from), (epoch.max(2), ReadFrom::Sequence(41)), "{epoch}");
     }
 }
 

@@ -49,17 +49,17 @@ struct Touched {
     items: HashSet<ItemId>,
     pairs: Vec<(UserId, ItemId)>,
     deleted_users: Vec<UserId>,
-    deleted_items: Vec<ItemId>,
+    deleted_items: Vec<(ItemId, Version)>,
 }
 
 impl Touched {
-    fn note(&mut self, command: &Command) {
+    fn note(&mut self, command: &Command, version: Version) {
         for key in command.keys() {
             match key {
                 CommandKey::User(id) => drop(self.users.insert(id.clone())),
                 CommandKey::UserRemoval(id) => self.deleted_users.push(id.clone()),
                 CommandKey::Item(id) => drop(self.items.insert(id.clone())),
-                CommandKey::ItemRemoval(id) => self.deleted_items.push(id.clone()),
+                CommandKey::ItemRemoval(id) => self.deleted_items.push((id.clone(), version)),
                 CommandKey::Pair(user_id, item_id) => {
                     // The user and the item may have been created.
                     self.users.insert(user_id.clone());
@@ -74,11 +74,17 @@ impl Touched {
     }
 }
 
-/// The changes of events that were applied at some time, said again from what the store holds now: deletions first, then
-/// whatever is there, so that one who heard nothing of it and one who heard everything end up with the same.
-pub(super) async fn again(store: &dyn DataStore, commands: &[Command]) -> Result<Vec<Change>, StorageError> {
+/// The changes of events that were applied at some time, each with the place at which it comes again, said from what the
+/// store holds now, so that one who heard nothing of it and one who heard everything end up with the same.
+///
+/// An item that is not there is deleted as of that place: whatever creates it again stands behind it. One that is there
+/// was created after it was deleted, and its state replaces what anybody knows.
+pub(super) async fn again(
+    store: &dyn DataStore,
+    commands: &[(Command, Version)],
+) -> Result<Vec<Change>, StorageError> {
     let mut touched = Touched::default();
-    commands.iter().for_each(|command| touched.note(command));
+    commands.iter().for_each(|(command, version)| touched.note(command, *version));
     let Touched { mut users, mut items, mut pairs, deleted_users, deleted_items } = touched;
     let mut changes = Vec::new();
     for user_id in deleted_users {
@@ -87,11 +93,10 @@ pub(super) async fn again(store: &dyn DataStore, commands: &[Command]) -> Result
         users.insert(user_id.clone());
         changes.push(Change::UserDeleted { user_id });
     }
-    for item_id in deleted_items {
-        let rows = store.item_feedback(&item_id, None, None).await?;
+    for (item_id, _) in &deleted_items {
+        let rows = store.item_feedback(item_id, None, None).await?;
         pairs.extend(rows.into_iter().map(|row| (row.user_id, row.item_id)));
         items.insert(item_id.clone());
-        changes.push(Change::ItemDeleted { item_id, version: Version::ZERO });
     }
     let (users, items): (Vec<_>, Vec<_>) = (users.into_iter().collect(), items.into_iter().collect());
     let user_ids: Vec<UserId> = store.users(&users).await?.into_iter().map(|user| user.user_id).collect();
@@ -99,6 +104,12 @@ pub(super) async fn again(store: &dyn DataStore, commands: &[Command]) -> Result
         changes.push(Change::Users { user_ids });
     }
     let items: Vec<ItemState> = store.item_states(&items).await?;
+    let present: HashSet<&ItemId> = items.iter().map(|state| &state.item_id).collect();
+    for (item_id, version) in deleted_items {
+        if !present.contains(&item_id) {
+            changes.push(Change::ItemDeleted { item_id, version });
+        }
+    }
     if !items.is_empty() {
         changes.push(Change::Items { items });
     }

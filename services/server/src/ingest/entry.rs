@@ -94,10 +94,14 @@ impl IngestEntry {
         self.events().iter().enumerate().map(submit).collect()
     }
 
+    /// The place of one of its events.
+    pub(super) fn version(&self, part: usize) -> Version {
+        Version::new(self.delivery.log().epoch, position(self.delivery.sequence(), part))
+    }
+
     /// The place of the last of its events.
     pub(super) fn last_version(&self) -> Version {
-        let last = position(self.delivery.sequence(), self.events().len().saturating_sub(1));
-        Version::new(self.delivery.log().epoch, last)
+        self.version(self.events().len().saturating_sub(1))
     }
 }
 

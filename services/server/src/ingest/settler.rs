@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 
 use tracing::{Instrument as _, warn};
-use ulex_domain::{Change, Command, FailureCode};
+use ulex_domain::{Change, Command, FailureCode, Version};
 use ulex_nats::events::Receipt;
 use ulex_nats::{Bus, BusError};
 use ulex_recommenders::service::Recommender;
@@ -43,8 +43,8 @@ pub(super) struct Settler {
 struct GroupEffects {
     receipts: Vec<Receipt>,
     changes: Vec<Change>,
-    /// Commands that had been applied before.
-    repeated: Vec<Command>,
+    /// Commands that had been applied before, and where they come again.
+    repeated: Vec<(Command, Version)>,
 }
 
 impl GroupEffects {
@@ -54,12 +54,13 @@ impl GroupEffects {
         for entry in entries {
             let sequence = entry.delivery.sequence();
             let mut receipt = Receipt { sequence, duplicate: true, ..Receipt::default() };
-            for envelope in entry.events() {
+            for (part, envelope) in entry.events().iter().enumerate() {
                 let Some(outcome) = outcomes.next() else { break };
                 receipt.duplicate &= outcome.duplicate;
                 receipt.rows_deleted += outcome.rows_deleted;
                 effects.changes.extend(outcome.changes);
-                effects.repeated.extend(outcome.duplicate.then(|| envelope.event.clone()));
+                let again = || (envelope.event.clone(), entry.version(part));
+                effects.repeated.extend(outcome.duplicate.then(again));
             }
             effects.receipts.push(receipt);
         }
