@@ -21,6 +21,18 @@ impl Version {
     pub const fn new(epoch: u64, position: u64) -> Self {
         Self { epoch, position }
     }
+
+    /// A version older than this one and not older than any other that is; zero stays zero.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        match self.position.checked_sub(1) {
+            Some(position) => Self { epoch: self.epoch, position },
+            None => Self {
+                epoch: self.epoch.saturating_sub(1),
+                position: if self.epoch == 0 { 0 } else { u64::MAX },
+            },
+        }
+    }
 }
 
 #[cfg(test)]
@@ -32,5 +44,12 @@ mod tests {
         assert!(Version::new(2, 1) > Version::new(1, 100));
         assert!(Version::new(2, 2) > Version::new(2, 1));
         assert!(Version::ZERO < Version::new(0, 1));
+    }
+
+    #[test]
+    fn nothing_lies_between_a_version_and_the_one_before() {
+        assert_eq!(Version::new(2, 7).before(), Version::new(2, 6));
+        assert_eq!(Version::new(2, 0).before(), Version::new(1, u64::MAX));
+        assert_eq!(Version::ZERO.before(), Version::ZERO);
     }
 }

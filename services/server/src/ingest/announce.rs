@@ -1,6 +1,6 @@
 //! What others must hear of what was applied.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use tracing::error;
 use ulex_domain::change::ChangeList;
@@ -77,8 +77,8 @@ impl Touched {
 /// The changes of events that were applied at some time, each with the place at which it comes again, said from what the
 /// store holds now, so that one who heard nothing of it and one who heard everything end up with the same.
 ///
-/// An item that is not there is deleted as of that place: whatever creates it again stands behind it. One that is there
-/// was created after it was deleted, and its state replaces what anybody knows.
+/// An item is deleted as of that place: whatever creates it again stands behind it. An event that is sent again with its
+/// id may stand behind that, too; then the item was deleted before it was created.
 pub(super) async fn again(
     store: &dyn DataStore,
     commands: &[(Command, Version)],
@@ -104,11 +104,11 @@ pub(super) async fn again(
         changes.push(Change::Users { user_ids });
     }
     let items: Vec<ItemState> = store.item_states(&items).await?;
-    let present: HashSet<&ItemId> = items.iter().map(|state| &state.item_id).collect();
+    let created: HashMap<&ItemId, Version> =
+        items.iter().map(|state| (&state.item_id, state.version)).collect();
     for (item_id, version) in deleted_items {
-        if !present.contains(&item_id) {
-            changes.push(Change::ItemDeleted { item_id, version });
-        }
+        let version = created.get(&item_id).map_or(version, |created| version.min(created.before()));
+        changes.push(Change::ItemDeleted { item_id, version });
     }
     if !items.is_empty() {
         changes.push(Change::Items { items });
