@@ -314,7 +314,8 @@ pub trait RawDelivery: Send + Sync {
     /// Whether a log that was cut may have delivered it before the cut: it was appended within [`CLOCK_TOLERANCE`] of the
     /// last message that the data store has applied.
     fn is_ambiguous(&self) -> bool;
-    /// Number of deliveries, from 1, [`RawDelivery::lost_holders`] included.
+    /// Number of deliveries, from 1, [`RawDelivery::lost_holders`] included. At least 2 for a message that an earlier
+    /// puller of an ordered consumer may have at hand still: 1 says that nobody else can do anything with it.
     fn attempt(&self) -> u64;
     /// Number of pullers in a row that ended, without a word about it, while this was the first message they had. Survives
     /// the process: with [`Order::Strict`] it stands in the cursor before the message is handed out.

@@ -38,6 +38,8 @@ struct Hand {
     ambiguous_until: Option<SystemTime>,
     /// Position of the first message of the tenure, and how many holders ended while they had it.
     head: Option<(u64, u64)>,
+    /// An earlier tenure may have handed out the messages up to this position.
+    seen_until: u64,
     /// Counts up when the cursor is taken; words about what an earlier one gave out are without effect.
     tenure: u64,
     pulls: u64,
@@ -59,6 +61,8 @@ pub(super) struct Start {
     /// Fingerprint of the message at `done`, if it is known.
     pub last_read: Option<Fingerprint>,
     pub ambiguous_until: Option<SystemTime>,
+    /// An earlier tenure may have handed out the messages up to this position.
+    pub seen_until: u64,
 }
 
 /// How far a holder has come.
@@ -93,6 +97,7 @@ impl Shared {
             last_read: None,
             ambiguous_until: None,
             head: None,
+            seen_until: 0,
             tenure: 0,
             pulls: 0,
         };
@@ -116,6 +121,7 @@ impl Shared {
         hand.last_read = start.last_read;
         hand.ambiguous_until = start.ambiguous_until;
         hand.head = None;
+        hand.seen_until = start.seen_until;
         hand.holding = Some(start.until);
         hand.tenure += 1;
     }
@@ -185,6 +191,7 @@ impl Shared {
         hand.pulls += 1;
         let (pull, tenure) = (hand.pulls, hand.tenure);
         let (log, head, ambiguous_until) = (Arc::clone(&hand.log), hand.head, hand.ambiguous_until);
+        let seen_until = hand.seen_until;
         let Hand { queue, unsettled, .. } = &mut *hand;
         let taken = queue.take(pull, max, now, |sequence| unsettled.contains_key(&sequence));
         let mut deliveries: Vec<Box<dyn RawDelivery>> = Vec::with_capacity(taken.len());
@@ -198,6 +205,7 @@ impl Shared {
                     kept,
                     log: Arc::clone(&log),
                     attempt: one.attempt,
+                    attempts_before: lost_holders.max(u64::from(one.sequence <= seen_until)),
                     lost_holders,
                     tenure,
                 }));
@@ -214,6 +222,8 @@ struct StrictDelivery {
     kept: Arc<Kept>,
     log: Arc<LogEpoch>,
     attempt: u64,
+    /// Deliveries by earlier tenures, as far as they are known; 1 for one that there may have been.
+    attempts_before: u64,
     lost_holders: u64,
     is_ambiguous: bool,
     tenure: u64,
@@ -260,7 +270,7 @@ impl RawDelivery for StrictDelivery {
     }
 
     fn attempt(&self) -> u64 {
-        self.attempt + self.lost_holders
+        self.attempt + self.attempts_before
     }
 
     fn lost_holders(&self) -> u64 {

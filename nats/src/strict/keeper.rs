@@ -176,10 +176,14 @@ impl Keeper {
         let asked_at = Instant::now();
         let revision = self.put(&cursor, revision).await?;
         self.say(&resume, &state, place.map_or(0, |place| place.done));
+        let last_sequence = state.last_sequence;
         let log = LogEpoch { log: state.log, epoch: resume.epoch };
         let last_read = at_checkpoint.filter(|_| done == checkpoint);
         let until = asked_at + TAKE_OVER_AFTER.mul_f64(HOLDING_PART);
-        self.shared.begin(Start { log, done, until, last_read, ambiguous_until: resume.ambiguous_until });
+        // Whoever held the cursor before may still be in the middle of a transaction with any of these.
+        let seen_until = if found.is_some() { last_sequence } else { 0 };
+        let ambiguous_until = resume.ambiguous_until;
+        self.shared.begin(Start { log, done, until, last_read, ambiguous_until, seen_until });
         Ok(Taken { cursor, revision, from: resume.from })
     }
 

@@ -35,6 +35,7 @@ mod decode;
 pub(crate) mod error;
 mod known;
 pub(crate) mod migrate;
+mod pruner;
 mod read;
 mod scan;
 mod search;

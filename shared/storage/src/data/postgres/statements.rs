@@ -42,7 +42,6 @@ statements! {
     // One writer at a time among all processes: what was read is still true when it is written, and nothing
     // can deadlock. The lock is of the table, so prefixes and schemas do not disturb each other.
     lock: LOCK_SQL;
-    transaction_id: "SELECT pg_current_xact_id()::text";
     meta: r#"SELECT value FROM "{p}meta" WHERE key = $1"#;
     put_meta: r#"INSERT INTO "{p}meta" VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"#;
     known_events: r#"SELECT event_id FROM "{p}ledger" WHERE event_id = ANY($1)"#;
@@ -72,8 +71,6 @@ statements! {
     delete_pair: r#"DELETE FROM "{p}feedback"
                    WHERE feedback_type = ANY({types}) AND user_id = $1 AND item_id = $2"#;
     delete_pair_of_type: r#"DELETE FROM "{p}feedback" WHERE feedback_type = $3 AND user_id = $1 AND item_id = $2"#;
-    prune_events: r#"DELETE FROM "{p}ledger" WHERE event_id = ANY(ARRAY(
-                       SELECT event_id FROM "{p}ledger" WHERE time < $1 ORDER BY time LIMIT $2))"#;
 }
 
 const STORED_FEEDBACK: &str = r#"SELECT k.place, f.value, f.time, f.updated

@@ -19,6 +19,8 @@ use crate::data::row_text::{filled, json_text};
 use crate::data::search_text::SearchText;
 use crate::data::{LogPosition, Outcome, Submission};
 
+/// Key of the mark among the facts about the store.
+pub(super) const MARK: &str = "last_writer";
 /// From this many new rows on `COPY` is faster than an insert.
 const COPY_FROM: usize = 100;
 
@@ -33,16 +35,26 @@ pub(super) struct Transaction<'session> {
     statements: &'session Statements,
     known: &'session mut Known,
     search: SearchText,
+    /// Left in the store when the ledger is written.
+    mark: &'session str,
     /// Sees what this transaction sees, until that has changed something.
     aside: Option<&'session mut Aside>,
 }
 
+/// The marks that writers leave in the store, one in every transaction and no two alike.
+#[derive(Clone, Copy)]
+pub(super) struct Marks<'writer> {
+    /// What stands there if nobody else has written since the last transaction of this writer, and nobody has put the
+    /// tables back to what they were before it.
+    pub before: &'writer str,
+    /// What this transaction leaves.
+    pub after: &'writer str,
+}
+
 /// What the server says when a transaction begins.
 struct Begun {
-    /// How PostgreSQL calls it, for asking later whether it was committed.
-    id: String,
     search: SearchText,
-    last_writer: Option<String>,
+    mark: Option<String>,
 }
 
 /// Ids and positions that are new.
@@ -67,23 +79,24 @@ struct Found<'event> {
 
 impl<'session> Transaction<'session> {
     /// Begins a transaction, waits until no other writer has one, and applies submissions in their order. Whether that
-    /// stays is decided by the commit. Returns how PostgreSQL calls the transaction, too.
+    /// stays is decided by the commit.
     ///
-    /// What is known holds if `writer` was the last one that wrote. If the transaction does not end well, whoever began
-    /// it has to forget it.
+    /// What is known holds if the store has the mark of this writer's last transaction. If the transaction does not end
+    /// well, whoever began it has to forget it.
     pub async fn run(
         (client, statements): (&'session Client, &'session Statements),
         known: &'session mut Known,
         aside: &'session mut Aside,
-        writer: &str,
+        marks: Marks<'session>,
         submissions: &[&Submission],
-    ) -> Fallible<(String, Vec<Outcome>)> {
+    ) -> Fallible<Vec<Outcome>> {
         let search = SearchText::of_columns::<&str>(&[]);
         let leading: Vec<_> = submissions.iter().map_while(|one| put_of(&one.event)).collect();
         let wanted = Wanted::by(&leading);
         // Another connection may look up a part of many, but not before this one has the lock.
         let at_once = !aside.is_open() || wanted.feedback.len() < WORTHWHILE;
-        let mut transaction = Self { client, statements, known, search, aside: Some(aside) };
+        let mark = marks.after;
+        let mut transaction = Self { client, statements, known, search, mark, aside: Some(aside) };
         let (begun, (known_ids, positions), found) = try_join!(
             // Sent in this order, without waiting for answers.
             biased;
@@ -93,32 +106,28 @@ impl<'session> Transaction<'session> {
         )?;
         transaction.search = begun.search;
         let mut found = found;
-        if begun.last_writer.as_deref() != Some(writer) {
+        if begun.mark.as_deref() != Some(marks.before) {
             // What was found was asked for by what is not known any more.
             found = None;
             *transaction.known = Known::default();
-            client.execute(&statements.put_meta, &[&"last_writer", &writer]).await?;
         }
         let (fresh, ledger) = news(submissions, &known_ids, &positions)?;
-        let outcomes =
-            transaction.apply(submissions, &fresh, ledger, (leading.len(), &wanted, found)).await?;
-        Ok((begun.id, outcomes))
+        transaction.apply(submissions, &fresh, ledger, (leading.len(), &wanted, found)).await
     }
 
     async fn begin(&self) -> Fallible<Begun> {
         let columns: [&(dyn ToSql + Sync); 1] = [&"search_columns"];
-        let last: [&(dyn ToSql + Sync); 1] = [&"last_writer"];
-        let (_began, _locked, id, columns, last) = try_join!(
+        let mark: [&(dyn ToSql + Sync); 1] = [&MARK];
+        let (_began, _locked, columns, mark) = try_join!(
             biased;
             self.client.batch_execute("BEGIN"),
             self.client.query_one(&self.statements.lock, &[]),
-            self.client.query_one(&self.statements.transaction_id, &[]),
             self.client.query_opt(&self.statements.meta, &columns),
-            self.client.query_opt(&self.statements.meta, &last),
+            self.client.query_opt(&self.statements.meta, &mark),
         )?;
         let columns: String = columns.map(|row| row.try_get(0)).transpose()?.unwrap_or_default();
         let search = SearchText::of_columns(&columns.split(' ').collect::<Vec<_>>());
-        Ok(Begun { id: id.try_get(0)?, search, last_writer: last.map(|row| row.try_get(0)).transpose()? })
+        Ok(Begun { search, mark: mark.map(|row| row.try_get(0)).transpose()? })
     }
 
     /// Those of the ids that are entered already, and how far each log was applied.
@@ -177,12 +186,14 @@ impl<'session> Transaction<'session> {
         Ok(outcomes)
     }
 
-    /// Enters ids and positions.
+    /// Enters ids and positions, and leaves the mark.
     async fn enter(&self, ledger: Option<Ledger<'_>>) -> Fallible<()> {
         let Some(Ledger { ids, positions }) = ledger else { return Ok(()) };
         let now = Timestamp::now().as_nanos();
         let events: [&(dyn ToSql + Sync); 2] = [&ids, &now];
+        let mark: [&(dyn ToSql + Sync); 2] = [&MARK, &self.mark];
         try_join!(
+            async { Ok::<_, PostgresError>(self.client.execute(&self.statements.put_meta, &mark).await?) },
             maybe(!ids.is_empty(), self.client.execute(&self.statements.put_events, &events)),
             maybe(!positions.is_empty(), self.put_positions(&positions)),
         )?;

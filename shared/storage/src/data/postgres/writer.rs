@@ -3,25 +3,25 @@
 //! Receives calls through a bounded queue and commits everything that waits, up to a limit, in one transaction (group
 //! commit). If that fails for good, nothing of it stays and every call is tried in a transaction of its own, so that one
 //! bad call does not fail the others. Answers after the commit. Conflicts and connections that are lost before the
-//! commit was sent are tried again, a few times. If the connection is lost while it commits, the server is asked
-//! what became of the transaction. Ends when all senders are gone and everything queued is done.
+//! commit was sent are tried again, a few times. If the connection is lost while it commits, the mark that every
+//! transaction leaves says what became of it: read under the lock of writers, when it has ended one way or the other.
+//! (PostgreSQL's own numbers of transactions do not: a standby that was promoted gives them out again.) Ends when all senders are gone and everything queued is done.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_postgres::Client;
-use tokio_postgres::types::ToSql;
-use ulex_domain::Timestamp;
 
 use super::aside::{Aside, WORTHWHILE};
 use super::connections::Connector;
 use super::error::PostgresError;
 use super::known::Known;
+use super::pruner::Pruner;
 use super::statements::{SESSION, Statements};
-use super::transaction::Transaction;
+use super::transaction::{MARK, Marks, Transaction};
 use crate::data::group::{gather, rows_of};
-use crate::data::{LEDGER_NANOS, Outcome, Submission};
+use crate::data::{Outcome, Submission};
 
 /// How often a group is begun again after a conflict or a lost connection.
 const ATTEMPTS: u32 = 4;
@@ -29,9 +29,6 @@ const ATTEMPTS: u32 = 4;
 const TRANSACTION: Duration = Duration::from_secs(60);
 /// How long the server may take for a commit, or for saying what became of one.
 const COMMIT: Duration = Duration::from_secs(15);
-/// How often ids that are too old are removed, and how many at once.
-const PRUNE_EVERY: Duration = Duration::from_secs(60);
-const PRUNE_AT_ONCE: i64 = 50_000;
 
 type Outcomes = Result<Vec<Outcome>, PostgresError>;
 
@@ -50,7 +47,11 @@ pub(super) struct Writer {
     known: Known,
     /// No other writer has this name.
     name: String,
-    pruned: Instant,
+    /// Transactions begun.
+    begun: u64,
+    /// Mark of the last transaction that was committed, as far as this writer knows.
+    mark: String,
+    pruner: Pruner,
 }
 
 /// A connection with its statements.
@@ -63,8 +64,8 @@ struct Session {
 enum Failure {
     /// It was not.
     Before(PostgresError),
-    /// Nobody knows: it had this id and would have had these outcomes.
-    Commit { id: String, outcomes: Vec<Vec<Outcome>> },
+    /// Nobody knows: it left this mark, and would have had these outcomes.
+    Commit { mark: String, outcomes: Vec<Vec<Outcome>> },
 }
 
 impl From<PostgresError> for Failure {
@@ -81,7 +82,9 @@ impl Writer {
         let name = format!("{:x}-{random:x}", started.unwrap_or_default().as_nanos());
         let (prefix, known) = (prefix.to_owned(), Known::default());
         let aside = Aside::default();
-        Self { connector, prefix, session: None, aside, known, name, pruned: Instant::now() }
+        let (begun, mark) = (0, String::new());
+        let pruner = Pruner::new(connector.clone(), &prefix);
+        Self { connector, prefix, session: None, aside, known, name, begun, mark, pruner }
     }
 
     /// Works until `jobs` is closed and empty.
@@ -99,7 +102,6 @@ impl Writer {
             let mut group = vec![job];
             next = gather(&mut group, rows, &mut jobs, |job| Some(rows_of(&job.submissions)));
             self.work_off(group).await;
-            self.prune().await;
         }
     }
 
@@ -134,7 +136,7 @@ impl Writer {
             let error = match self.attempt(calls).await {
                 Ok(outcomes) => return Ok(outcomes),
                 Err(Failure::Before(error)) => error,
-                Err(Failure::Commit { id, outcomes }) => match self.was_committed(&id).await {
+                Err(Failure::Commit { mark, outcomes }) => match self.was_committed(&mark).await {
                     Some(true) => return Ok(outcomes),
                     Some(false) => PostgresError::Unknown,
                     None => return Err(PostgresError::Unknown),
@@ -160,10 +162,12 @@ impl Writer {
         }
         // What is learned holds if all of it is committed; until that is certain nothing is known.
         let mut known = std::mem::take(&mut self.known);
-        let worked =
-            timeout(TRANSACTION, Box::pin(session.work(calls, &mut known, &mut self.aside, &self.name)))
-                .await;
-        let (id, outcomes) = match worked.unwrap_or(Err(PostgresError::Deadline(TRANSACTION))) {
+        self.begun += 1;
+        let mark = format!("{}/{}", self.name, self.begun);
+        let marks = Marks { before: &self.mark, after: &mark };
+        let work = Box::pin(session.work(calls, &mut known, &mut self.aside, marks));
+        let worked = timeout(TRANSACTION, work).await;
+        let outcomes = match worked.unwrap_or(Err(PostgresError::Deadline(TRANSACTION))) {
             Ok(done) => done,
             Err(error) => {
                 if session.roll_back().await {
@@ -176,13 +180,16 @@ impl Writer {
             Ok(Ok(())) => {
                 self.session = Some(session);
                 self.known = known;
+                self.mark = mark;
+                let ids = calls.iter().copied().flatten().filter(|one| one.event_id.is_some());
+                self.pruner.note(ids.count());
                 Ok(outcomes)
             }
             Ok(Err(error)) if error.as_db_error().is_some() && !session.client.is_closed() => {
                 // The server says that it did not.
                 Err(Failure::Before(error.into()))
             }
-            Ok(Err(_)) | Err(_) => Err(Failure::Commit { id, outcomes }),
+            Ok(Err(_)) | Err(_) => Err(Failure::Commit { mark, outcomes }),
         }
     }
 
@@ -193,50 +200,32 @@ impl Writer {
         Ok(Session { client, statements })
     }
 
-    /// What the server says of a transaction; `None` if it cannot be asked, or does not know.
-    async fn was_committed(&mut self, id: &str) -> Option<bool> {
+    /// Whether the store has what a transaction wrote; `None` if it cannot be asked, or another writer came since.
+    async fn was_committed(&mut self, mark: &str) -> Option<bool> {
         for attempt in 1..=ATTEMPTS {
             tokio::time::sleep(pause(attempt)).await;
-            let status = timeout(COMMIT, self.status(id)).await;
-            match status.unwrap_or(Err(PostgresError::Deadline(COMMIT))).as_deref() {
-                Ok("committed") => return Some(true),
-                Ok("aborted") => return Some(false),
-                // Its server process has not noticed yet that we are gone.
-                Ok("in progress") => {}
-                Ok(_) => return None,
+            let found = timeout(COMMIT, self.found_mark()).await;
+            match found.unwrap_or(Err(PostgresError::Deadline(COMMIT))) {
+                Ok(found) if found == mark => return Some(true),
+                Ok(found) if found == self.mark => return Some(false),
+                Ok(_of_another) => return None,
                 Err(error) => tracing::debug!(%error, attempt, "could not ask what became of a transaction"),
             }
         }
         None
     }
 
-    async fn status(&mut self, id: &str) -> Result<String, PostgresError> {
-        let session = match self.session.take().filter(|session| !session.client.is_closed()) {
+    /// The mark of the last transaction that was committed. Waits until none is going on, as one may whose client is gone.
+    async fn found_mark(&mut self) -> Result<String, PostgresError> {
+        let mut session = match self.session.take().filter(|session| !session.client.is_closed()) {
             Some(session) => session,
             None => self.connect().await?,
         };
-        let sql = "SELECT coalesce(pg_xact_status($1::text::xid8), 'unknown')";
-        let row = session.client.query_one(sql, &[&id]).await?;
-        let status = row.try_get(0)?;
-        self.session = Some(session);
-        Ok(status)
-    }
-
-    /// Removes ids that are too old, now and then.
-    async fn prune(&mut self) {
-        if self.pruned.elapsed() < PRUNE_EVERY {
-            return;
+        let found = session.mark().await?;
+        if session.roll_back().await {
+            self.session = Some(session);
         }
-        self.pruned = Instant::now();
-        let Some(session) = &self.session else { return };
-        let oldest_kept = Timestamp::now().plus_nanos(-LEDGER_NANOS).as_nanos();
-        let parameters: [&(dyn ToSql + Sync); 2] = [&oldest_kept, &PRUNE_AT_ONCE];
-        let prune = session.client.execute(&session.statements.prune_events, &parameters);
-        match timeout(COMMIT, prune).await {
-            Ok(Ok(_rows)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "old event ids could not be removed"),
-            Err(_elapsed) => self.session = None,
-        }
+        Ok(found)
     }
 }
 
@@ -247,14 +236,20 @@ impl Session {
         calls: &[&[Submission]],
         known: &mut Known,
         aside: &mut Aside,
-        writer: &str,
-    ) -> Result<(String, Vec<Vec<Outcome>>), PostgresError> {
+        marks: Marks<'_>,
+    ) -> Result<Vec<Vec<Outcome>>, PostgresError> {
         let submissions: Vec<_> = calls.iter().flat_map(|call| call.iter()).collect();
         let on = (&self.client, &self.statements);
-        let (id, outcomes) = Transaction::run(on, known, aside, writer, &submissions).await?;
-        let mut outcomes = outcomes.into_iter();
-        let outcomes = calls.iter().map(|call| outcomes.by_ref().take(call.len()).collect()).collect();
-        Ok((id, outcomes))
+        let mut outcomes = Transaction::run(on, known, aside, marks, &submissions).await?.into_iter();
+        Ok(calls.iter().map(|call| outcomes.by_ref().take(call.len()).collect()).collect())
+    }
+
+    /// Begins a transaction that nothing is written in, and reads the mark when no other writer has one.
+    async fn mark(&self) -> Result<String, PostgresError> {
+        self.client.batch_execute("BEGIN").await?;
+        self.client.query_one(&self.statements.lock, &[]).await?;
+        let row = self.client.query_opt(&self.statements.meta, &[&MARK]).await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
     }
 
     /// Ends a transaction that failed; says whether the connection can be used on.

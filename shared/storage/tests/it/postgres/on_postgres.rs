@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use ulex_domain::{Command, Feedback, FeedbackMode, Item, ItemId, Timestamp, User, UserId};
+use ulex_domain::{Command, EventId, Feedback, FeedbackMode, Item, ItemId, Timestamp, User, UserId};
 use ulex_storage::conformance;
 use ulex_storage::data::{self, DataStore, LogPosition, Submission};
 use ulex_storage::{StorageError, data::FeedbackRow};
@@ -274,18 +274,65 @@ async fn an_index_of_the_items_that_another_process_began_is_finished() {
 async fn a_call_that_the_server_refuses_does_not_fail_those_that_are_committed_with_it() {
     let schema = Schema::create().await;
     let store = data::open(&schema.url(""), "").await.unwrap();
-    // Too long for an index, and not to be compressed.
-    let mut state = 1_u32;
-    let mut letter = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        char::from_u32(0x4e00 + (state >> 16) % 0x5000).unwrap()
-    };
-    let long: String = (0..3_000).map(|_place| letter()).collect();
+    // Something that only the server knows.
+    schema.run("ALTER TABLE feedback ADD CHECK (user_id <> 'bad')").await;
     let call = |user: &str| store.apply(vec![event(post(vec![row(user, "i")]))]);
-    let (one, bad, other) = tokio::join!(call("one"), call(&long), call("other"));
+    let (one, bad, other) = tokio::join!(call("one"), call("bad"), call("other"));
     assert!(one.is_ok() && other.is_ok());
     assert!(!bad.unwrap_err().is_transient());
     assert_eq!(store.counts().await.unwrap().users, 2);
+    schema.remove().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
+async fn what_a_restored_backup_has_not_is_not_taken_for_known() {
+    const TABLES: [&str; 7] = ["meta", "users", "items", "types", "feedback", "ledger", "positions"];
+    let schema = Schema::create().await;
+    let store = data::open(&schema.url(""), "").await.unwrap();
+    store.apply(vec![event(post(vec![row("old", "old")]))]).await.unwrap();
+    for table in TABLES {
+        schema.run(&format!("CREATE TABLE backup_{table} AS TABLE {table}")).await;
+    }
+    let new = Feedback { feedback_type: "new".into(), ..row("new", "new") };
+    store.apply(vec![event(post(vec![new.clone()]))]).await.unwrap();
+    for table in TABLES {
+        let restore = format!(
+            "TRUNCATE {table}; INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM backup_{table}"
+        );
+        schema.run(&restore).await;
+    }
+    store.apply(vec![event(post(vec![new]))]).await.unwrap();
+    let user_id = UserId::new("new");
+    assert!(store.user(&user_id).await.unwrap().is_some());
+    assert!(store.item(&ItemId::new("new")).await.unwrap().is_some());
+    assert_eq!(store.user_feedback(&user_id, None).await.unwrap().len(), 1, "its type is known");
+    store.apply(vec![event(Command::DeleteUser { user_id })]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().feedback, 1);
+    schema.remove().await;
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL: ULEX_TEST_POSTGRES_URL"]
+async fn event_ids_are_forgotten_faster_than_new_ones_come() {
+    let schema = Schema::create().await;
+    let store = data::open(&schema.url(""), "").await.unwrap();
+    let old = "INSERT INTO ledger (event_id, time) SELECT 'old' || n, n FROM generate_series(1, 80000) AS n";
+    schema.run(old).await;
+    for batch in 0..12 {
+        let put = |number: usize| Submission {
+            event_id: EventId::new(&format!("new{batch}-{number}")).ok(),
+            ..event(post(Vec::new()))
+        };
+        store.apply((0..1_000).map(put).collect()).await.unwrap();
+    }
+    let forgotten = async {
+        while schema.number("SELECT count(*) FROM ledger WHERE event_id LIKE 'old%'").await > 10_000 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), forgotten).await.expect("old ids are removed");
+    assert_eq!(schema.number("SELECT count(*) FROM ledger WHERE event_id LIKE 'new%'").await, 12_000);
     schema.remove().await;
 }
 
