@@ -38,6 +38,11 @@ pub(crate) struct HeadAttempt {
 }
 
 impl Cursor {
+    /// Whether a puller ever held it.
+    pub fn was_taken(&self) -> bool {
+        self.holder.is_some() || self.epoch > 0 || self.done > 0
+    }
+
     /// What a handshake compares.
     pub fn place(&self) -> CursorPlace {
         CursorPlace { log: self.log.clone(), epoch: self.epoch, done: self.done, begun: self.begun }

@@ -181,7 +181,8 @@ impl Keeper {
         let last_read = at_checkpoint.filter(|_| done == checkpoint);
         let until = asked_at + TAKE_OVER_AFTER.mul_f64(HOLDING_PART);
         // Whoever held the cursor before may still be in the middle of a transaction with any of these.
-        let seen_until = if found.is_some() { last_sequence } else { 0 };
+        let was_taken = found.as_ref().is_some_and(Cursor::was_taken);
+        let seen_until = if was_taken { last_sequence } else { 0 };
         let ambiguous_until = resume.ambiguous_until;
         self.shared.begin(Start { log, done, until, last_read, ambiguous_until, seen_until });
         Ok(Taken { cursor, revision, from: resume.from })

@@ -238,7 +238,7 @@ async fn rows_add_up_whichever_connection_looks_them_up() {
     for writer in writers {
         writer.await.unwrap();
     }
-    assert!(ended > 2, "there were connections to look up rows: {ended}");
+    assert!(ended > 0, "there were connections to look up rows: {ended}");
     // The same where the removal comes first.
     let store = data::open(&schema.url(""), "").await.unwrap();
     let removal = event(Command::DeleteUser { user_id: UserId::new("u1") });
