@@ -322,6 +322,10 @@ pub trait RawDelivery: Send + Sync {
     fn lost_holders(&self) -> u64;
     /// When it was appended.
     fn appended_at(&self) -> SystemTime;
+    /// Whether a successor of this puller begins with this message again although it is settled: what it led to has not
+    /// been told to all who must hear of it. One message at a time; only a cursor ([`Order::Strict`] on a server)
+    /// remembers it.
+    fn set_restart(&self, _is_restart: bool) {}
     /// Done; never delivered again.
     async fn ack(&self) -> Result<(), BusError>;
     /// Deliver again, after `delay`.

@@ -26,6 +26,9 @@ pub(crate) struct Cursor {
     /// The first message that is being worked on, and how many holders began with it and ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<HeadAttempt>,
+    /// Message that is settled and with which a successor of the holder begins again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<u64>,
 }
 
 /// How often holders have begun to work on the first message that is not settled.
@@ -45,6 +48,19 @@ impl Cursor {
 
     /// What a handshake compares.
     pub fn place(&self) -> CursorPlace {
-        CursorPlace { log: self.log.clone(), epoch: self.epoch, done: self.done, begun: self.begun }
+        let done = self.restart.map_or(self.done, |first| self.done.min(first.saturating_sub(1)));
+        CursorPlace { log: self.log.clone(), epoch: self.epoch, done, begun: self.begun }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_successor_begins_with_the_message_that_was_not_told_to_all() {
+        let cursor = Cursor { done: 9, restart: Some(5), ..Cursor::default() };
+        assert_eq!(cursor.place().done, 4);
+        assert_eq!(Cursor { restart: None, ..cursor }.place().done, 9);
     }
 }

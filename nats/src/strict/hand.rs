@@ -40,6 +40,8 @@ struct Hand {
     head: Option<(u64, u64)>,
     /// An earlier tenure may have handed out the messages up to this position.
     seen_until: u64,
+    /// Settled, and a successor begins with it again.
+    restart: Option<u64>,
     /// Counts up when the cursor is taken; words about what an earlier one gave out are without effect.
     tenure: u64,
     pulls: u64,
@@ -71,6 +73,8 @@ pub(super) struct Progress {
     pub done: u64,
     /// The first message that is not, if some are handed out.
     pub in_flight: Option<u64>,
+    /// The message with which a successor begins again.
+    pub restart: Option<u64>,
 }
 
 /// Shared by a puller, its deliveries and the task that keeps its cursor.
@@ -98,6 +102,7 @@ impl Shared {
             ambiguous_until: None,
             head: None,
             seen_until: 0,
+            restart: None,
             tenure: 0,
             pulls: 0,
         };
@@ -122,6 +127,7 @@ impl Shared {
         hand.ambiguous_until = start.ambiguous_until;
         hand.head = None;
         hand.seen_until = start.seen_until;
+        hand.restart = None;
         hand.holding = Some(start.until);
         hand.tenure += 1;
     }
@@ -145,7 +151,8 @@ impl Shared {
     pub(super) fn progress(&self) -> Progress {
         let hand = self.hand.lock();
         let first = hand.unsettled.first_key_value().map(|(first, _)| *first);
-        Progress { done: hand.done(), in_flight: first.filter(|_| hand.queue.in_flight() > 0) }
+        let in_flight = first.filter(|_| hand.queue.in_flight() > 0);
+        Progress { done: hand.done(), in_flight, restart: hand.restart }
     }
 
     pub(super) fn end(&self) {
@@ -279,6 +286,15 @@ impl RawDelivery for StrictDelivery {
 
     fn appended_at(&self) -> SystemTime {
         self.kept.appended_at
+    }
+
+    fn set_restart(&self, is_restart: bool) {
+        let mut hand = self.shared.hand.lock();
+        if hand.tenure == self.tenure {
+            hand.restart = is_restart.then_some(self.kept.sequence);
+            drop(hand);
+            self.shared.settled.notify_one();
+        }
     }
 
     async fn ack(&self) -> Result<(), BusError> {

@@ -172,6 +172,7 @@ impl Keeper {
             created_as: state.created_as.clone(),
             begun: resume.begun,
             attempt: found.as_ref().and_then(|cursor| cursor.attempt),
+            restart: None,
         };
         let asked_at = Instant::now();
         let revision = self.put(&cursor, revision).await?;
@@ -421,6 +422,7 @@ impl Keeper {
                 .or(Some(HeadAttempt { sequence, holders: 1 })),
         };
         held.cursor.holder = holder;
+        held.cursor.restart = progress.restart;
         let (server, key) = (Arc::clone(&self.server), self.key.clone());
         let (cursor, revision) = (held.cursor.clone(), held.revision);
         held.writing = Some(Box::pin(async move {

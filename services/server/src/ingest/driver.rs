@@ -100,6 +100,7 @@ impl IngestDriver {
             counters,
             measures,
             pending_invalidations: Vec::new(),
+            oldest_untold: None,
         };
         Ok(IngestState { reader, committer, settler, batch_rows, committed: None })
     }

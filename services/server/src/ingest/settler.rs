@@ -1,7 +1,8 @@
 //! Third stage of an ingester: tells the cache, the other processes and the callers what a transaction led to, and settles
 //! its messages. Steps 3 to 6 of the ingester's list.
 //!
-//! - Owns: the changes that the cache could not be told of yet.
+//! - Owns: the changes that the cache could not be told of yet, and the oldest message that led to one of them: should
+//!   this process end before, its successor begins there again and tells the cache.
 //! - On failure: messages go back to the log and come again; what they led to is read off the store then.
 
 use std::cell::RefCell;
@@ -11,6 +12,7 @@ use std::rc::Rc;
 use tracing::{Instrument as _, warn};
 use ulex_domain::{Change, Command, FailureCode, Version};
 use ulex_nats::events::Receipt;
+use ulex_nats::transport::RawDelivery;
 use ulex_nats::{Bus, BusError};
 use ulex_recommenders::service::Recommender;
 use ulex_storage::data::Outcome;
@@ -36,6 +38,8 @@ pub(super) struct Settler {
     pub(super) measures: Rc<Measures>,
     /// Changes that the cache could not be told of yet.
     pub(super) pending_invalidations: Vec<Change>,
+    /// The first message that led to one of these, with which a successor begins again.
+    pub(super) oldest_untold: Option<Box<dyn RawDelivery>>,
 }
 
 /// What a group led to, message by message.
@@ -76,9 +80,17 @@ impl Settler {
         };
         let span = spans::lead(&entries);
         let flow = self.settle_outcome(&entries, outcome).instrument(span).await;
-        self.measures.batch.record(entries.len() as f64);
+        self.keep_oldest_untold(entries);
         self.measures.batch_seconds.record(begun.elapsed().as_secs_f64());
         flow
+    }
+
+    /// Keeps the message that [`Settler::settle_applied`] has a successor begin again with.
+    fn keep_oldest_untold(&mut self, entries: Vec<IngestEntry>) {
+        self.measures.batch.record(entries.len() as f64);
+        if !self.pending_invalidations.is_empty() && self.oldest_untold.is_none() {
+            self.oldest_untold = entries.into_iter().next().map(|entry| entry.delivery);
+        }
     }
 
     async fn settle_outcome(&mut self, entries: &[IngestEntry], outcome: CommitOutcome) -> ControlFlow<()> {
@@ -114,6 +126,10 @@ impl Settler {
         let changes = Change::merge_all(changes);
         self.count(entries, &receipts, &changes);
         self.invalidate_cache(changes.clone()).await;
+        if !self.pending_invalidations.is_empty() && self.oldest_untold.is_none() {
+            // Before anything is settled.
+            entries.iter().take(1).for_each(|oldest| oldest.delivery.set_restart(true));
+        }
         let announced = announce::publish(&self.bus, &self.node, changes).await;
         let known_at = announced.as_ref().copied().unwrap_or_default();
         for receipt in &mut receipts {
@@ -224,7 +240,12 @@ impl Settler {
             return;
         }
         match self.recommender.applied(&self.pending_invalidations).await {
-            Ok(()) => self.pending_invalidations.clear(),
+            Ok(()) => {
+                self.pending_invalidations.clear();
+                if let Some(oldest) = self.oldest_untold.take() {
+                    oldest.set_restart(false);
+                }
+            }
             Err(reason) => {
                 let pending = self.pending_invalidations.len();
                 warn!(%reason, pending, "cache: not told of changes");

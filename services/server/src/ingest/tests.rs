@@ -3,6 +3,7 @@ mod on_nats;
 mod outcomes;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,10 +16,10 @@ use ulex_nats::transport::{Message, ReadFrom};
 use ulex_nats::{InProcess, InProcessOptions, Payload};
 use ulex_recommenders::plan::Plan;
 use ulex_settings::Settings;
-use ulex_storage::cache::MemoryCache;
+use ulex_storage::cache::{CacheStore, MemoryCache};
 use ulex_storage::data::{DataStore, MemoryStore};
 
-use self::doubles::{Faults, FaultyBus, FaultyStore, Point, Side, Way};
+use self::doubles::{Faults, FaultyBus, FaultyCache, FaultyStore, Point, Side, Way};
 use super::*;
 use crate::gateway::{Gateway, SubmitError};
 
@@ -26,6 +27,7 @@ use crate::gateway::{Gateway, SubmitError};
 struct Place {
     parts: IngestParts,
     store: Arc<FaultyStore>,
+    cache: Arc<FaultyCache>,
     faults: Arc<Faults>,
     counts: Rc<RefCell<IngestCounters>>,
 }
@@ -43,12 +45,14 @@ impl Place {
         ensure_topology(&bus, Duration::from_secs(10)).await.unwrap();
         let store = Arc::new(FaultyStore { inner: MemoryStore::new(), faults: Arc::clone(&faults) });
         let plan = Plan::new(&Settings::default());
-        let cache = Arc::new(MemoryCache::new(1 << 20));
+        let cache = FaultyCache { inner: MemoryCache::new(1 << 20), is_away: AtomicBool::new(false) };
+        let cache = Arc::new(cache);
+        let shared_cache: Arc<dyn CacheStore> = Arc::clone(&cache) as Arc<dyn CacheStore>;
         let recommender =
-            Recommender::new(Arc::clone(&store) as Arc<dyn DataStore>, cache, plan, Duration::ZERO);
+            Recommender::new(Arc::clone(&store) as Arc<dyn DataStore>, shared_cache, plan, Duration::ZERO);
         let admission = Admission { insert_users: true, insert_items: true };
         let parts = IngestParts { bus, node: "node".to_owned(), recommender, batch_rows: 100, admission };
-        Self { parts, store, faults, counts: Rc::default() }
+        Self { parts, store, cache, faults, counts: Rc::default() }
     }
 
     async fn publish(&self, kind: &str, id: Option<&str>, body: &str) -> u64 {
@@ -459,6 +463,33 @@ async fn a_deletion_said_again_names_what_came_after_it() {
     let changes = &place.changes().await[before..];
     assert!(deleted_before_created(changes), "{changes:?}");
     assert!(pairs_of(changes).contains(&"b"), "{changes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_begins_again_with_the_first_change_that_the_cache_has_not_been_told_of() {
+    let place = Place::new().await;
+    place.click("a", None).await;
+    place.drain().await;
+    assert!(place.faults.restart.lock().is_empty());
+    place.cache.is_away.store(true, Ordering::Relaxed);
+    let driver = place.worker();
+    let mut state = driver.open().await.unwrap();
+    for user in ["b", "c"] {
+        place.click(user, None).await;
+        state.reader.pull().await.unwrap();
+        let group = state.reader.next_group(100);
+        assert!(state.commit(group).await.is_continue());
+        state.settle_committed().await;
+    }
+    assert_eq!(*place.faults.restart.lock(), vec![(2, true)], "and not with the second");
+    assert_eq!(place.parts.bus.backlog(&INGEST).await.unwrap().waiting, 0, "which does not hold up the log");
+    place.cache.is_away.store(false, Ordering::Relaxed);
+    place.click("d", None).await;
+    state.reader.pull().await.unwrap();
+    let group = state.reader.next_group(100);
+    assert!(state.commit(group).await.is_continue());
+    state.settle_committed().await;
+    assert_eq!(*place.faults.restart.lock(), vec![(2, true), (2, false)]);
 }
 
 #[test]

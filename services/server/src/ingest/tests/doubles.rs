@@ -1,6 +1,7 @@
 //! A bus and a store that fail or stand still at one point, once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use ulex_nats::transport::{
 };
 use ulex_nats::{BusError, InProcess};
 use ulex_storage::StorageError;
+use ulex_storage::cache::{CacheStore, Mark, MemoryCache, UserEntry, UserView};
 use ulex_storage::data::{
     ArrivedItem, Counts, DataStore, FeedbackRow, LogPosition, MemoryStore, Outcome, Submission,
 };
@@ -58,6 +60,8 @@ pub(super) struct Faults {
     pub(super) mute: Mutex<usize>,
     /// How often the store refuses whatever it is given.
     pub(super) refuses: Mutex<usize>,
+    /// Messages with which a successor had to begin again, and had not any more.
+    pub(super) restart: Mutex<Vec<(u64, bool)>>,
     pub(super) hanging: Notify,
 }
 
@@ -255,6 +259,11 @@ impl RawDelivery for FaultyDelivery {
         self.inner.appended_at()
     }
 
+    fn set_restart(&self, is_restart: bool) {
+        self.faults.restart.lock().push((self.inner.sequence(), is_restart));
+        self.inner.set_restart(is_restart);
+    }
+
     async fn ack(&self) -> Result<(), BusError> {
         self.faults.around(Some(Point::Ack), self.inner.ack()).await
     }
@@ -269,6 +278,38 @@ impl RawDelivery for FaultyDelivery {
 
     async fn term(&self) -> Result<(), BusError> {
         self.inner.term().await
+    }
+}
+
+/// A cache that may be away.
+pub(super) struct FaultyCache {
+    pub(super) inner: MemoryCache,
+    pub(super) is_away: AtomicBool,
+}
+
+#[async_trait]
+impl CacheStore for FaultyCache {
+    async fn user(&self, id: &UserId) -> Fallible<UserView> {
+        self.inner.user(id).await
+    }
+
+    async fn put_user(&self, id: &UserId, entry: UserEntry, mark: Mark) -> Fallible<bool> {
+        self.inner.put_user(id, entry, mark).await
+    }
+
+    async fn invalidate_users(&self, ids: &[UserId]) -> Fallible<()> {
+        if self.is_away.load(Ordering::Relaxed) {
+            return Err(away("the cache".to_owned()));
+        }
+        self.inner.invalidate_users(ids).await
+    }
+
+    async fn clear(&self) -> Fallible<()> {
+        self.inner.clear().await
+    }
+
+    async fn ping(&self) -> Fallible<()> {
+        self.inner.ping().await
     }
 }
 
