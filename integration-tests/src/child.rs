@@ -31,6 +31,11 @@ impl Running {
         Self { name: name.to_owned(), child, log: log.to_owned(), ended: None }
     }
 
+    /// Its number in the table of processes.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything it and its predecessors on the same file have written.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

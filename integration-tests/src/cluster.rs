@@ -11,9 +11,9 @@ use std::path::Path;
 use tempfile::TempDir;
 
 pub use builder::ClusterBuilder;
-pub use member::{Member, Role};
+pub use member::{Member, MemberSetup, Role};
 
-use crate::{Client, FaultProxy, NatsCluster, NatsServer, Postgres, Redis};
+use crate::{Client, FaultProxy, NatsClient, NatsCluster, NatsServer, Postgres, Redis};
 
 /// One NATS server, or three.
 pub enum Nats {
@@ -44,6 +44,8 @@ pub struct Cluster {
     pub postgres: Postgres,
     /// Where finished lists are.
     pub redis: Redis,
+    /// What the configuration of every process ends with.
+    sections: String,
     folder: TempDir,
 }
 
@@ -52,6 +54,77 @@ impl Cluster {
     #[must_use]
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder::new()
+    }
+
+    /// Starts a process that is given something of its own, and waits until it is ready.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not become ready within a minute.
+    pub fn join(&mut self, role: Role, setup: MemberSetup) -> &mut Member {
+        let member = self.join_without_waiting(role, setup);
+        member.wait_until_ready();
+        member
+    }
+
+    /// [`Cluster::join`], returning at once.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be started.
+    pub fn join_without_waiting(&mut self, role: Role, setup: MemberSetup) -> &mut Member {
+        let number = self.members(role).count();
+        let file = self.folder.path().join(format!("{role}{number}.toml"));
+        std::fs::write(&file, builder::configuration(self, &setup)).unwrap();
+        let member = Member::start_with(role, number, self.folder.path(), file, setup.environment);
+        self.members.push(member);
+        self.member(role, number)
+    }
+
+    /// Gives a process another configuration, with which it comes back after its next start.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the file cannot be written.
+    pub fn reconfigure(&mut self, role: Role, number: usize, setup: &MemberSetup) {
+        let text = builder::configuration(self, setup);
+        std::fs::write(self.member(role, number).configuration(), text).unwrap();
+    }
+
+    /// A client of NATS without an account.
+    ///
+    /// # Panics
+    ///
+    /// Panics if no server answers.
+    #[must_use]
+    pub fn nats_client(&self) -> NatsClient {
+        NatsClient::connect(&self.nats_urls())
+    }
+
+    /// The only NATS server.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there are three.
+    pub fn one_nats(&mut self) -> &mut NatsServer {
+        match &mut self.nats {
+            Nats::Single(nats) => nats,
+            Nats::Cluster(_) => panic!("there are three"),
+        }
+    }
+
+    /// Runs a command of the program with the configuration that all share; what it prints.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it fails.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> String {
+        let file = self.folder.path().join("ulex.toml").display().to_string();
+        let output = crate::ulex(&[arguments, &["-c", &file]].concat());
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// The processes of a role, in the order of their numbers.

@@ -17,6 +17,15 @@ struct Weather {
     paused: bool,
     ended: bool,
     delay: Duration,
+    answers_held: bool,
+    /// Answers are held from the moment a client says this.
+    hold_after: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    ToServer,
+    ToClient,
 }
 
 #[derive(Default)]
@@ -77,6 +86,22 @@ impl FaultProxy {
     /// Holds everything back; connections stay open, new ones are taken, nothing is lost, until [`FaultProxy::heal`].
     pub fn pause(&self) {
         self.change(|weather| weather.paused = true);
+    }
+
+    /// Holds back what the server says from the moment a client says `word`: it is heard, and the client does not know. Until
+    /// [`FaultProxy::heal`].
+    pub fn hold_answers_after(&self, word: &'static str) {
+        self.change(|weather| weather.hold_after = Some(word));
+    }
+
+    /// Whether answers are held back.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a thread of the proxy has panicked.
+    #[must_use]
+    pub fn holds_answers(&self) -> bool {
+        self.shared.weather.lock().unwrap().answers_held
     }
 
     /// Every piece of at most 16 KiB waits this long in each direction.
@@ -142,17 +167,20 @@ fn connect(client: &TcpStream, server: &str, shared: &Shared) {
     let (Ok(client_end), Ok(server_end)) = (client.try_clone(), server.try_clone()) else { return };
     let Some(number) = shared.admit([client_end, server_end]) else { return };
     std::thread::scope(|scope| {
-        scope.spawn(|| pass(client, &server, shared));
-        scope.spawn(|| pass(&server, client, shared));
+        scope.spawn(|| pass(client, &server, Direction::ToServer, shared));
+        scope.spawn(|| pass(&server, client, Direction::ToClient, shared));
     });
     shared.connections.lock().unwrap().open.remove(&number);
 }
 
 /// Passes bytes on until one side closes; then closes both.
-fn pass(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared) {
+fn pass(mut from: &TcpStream, mut to: &TcpStream, direction: Direction, shared: &Shared) {
     let mut piece = [0; 16 * 1024];
     while let Ok(length @ 1..) = from.read(&mut piece) {
-        let delay = shared.wait_while_paused();
+        if direction == Direction::ToServer {
+            shared.listen_for_word(&piece[..length]);
+        }
+        let delay = shared.wait_while_held(direction);
         if !delay.is_zero() {
             std::thread::sleep(delay);
         }
@@ -178,10 +206,23 @@ impl Shared {
         Some(number)
     }
 
+    /// Begins to hold answers if this is what [`FaultProxy::hold_answers_after`] waits for.
+    fn listen_for_word(&self, piece: &[u8]) {
+        let mut weather = self.weather.lock().unwrap();
+        let Some(word) = weather.hold_after else { return };
+        if piece.windows(word.len()).any(|window| window == word.as_bytes()) {
+            weather.hold_after = None;
+            weather.answers_held = true;
+        }
+    }
+
     /// Returns the delay that holds when it goes on. A pause that a test has forgotten ends after a minute.
-    fn wait_while_paused(&self) -> Duration {
+    fn wait_while_held(&self, direction: Direction) -> Duration {
         let weather = self.weather.lock().unwrap();
-        let is_held = |weather: &mut Weather| weather.paused && !weather.cut && !weather.ended;
+        let is_held = |weather: &mut Weather| {
+            let is_held = weather.paused || weather.answers_held && direction == Direction::ToClient;
+            is_held && !weather.cut && !weather.ended
+        };
         let (weather, _) = self.changed.wait_timeout_while(weather, LIMIT, is_held).unwrap();
         weather.delay
     }
@@ -272,6 +313,22 @@ mod tests {
         held.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         held.read_exact(&mut answer).unwrap();
         assert_eq!(answer, *b"later");
+    }
+
+    #[test]
+    fn what_a_client_says_is_heard_while_the_answers_are_held_back() {
+        let proxy = FaultProxy::before(&echo());
+        let held = connection(&proxy);
+        exchange(&held).unwrap();
+        proxy.hold_answers_after("hello");
+        held.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(exchange(&held).is_err());
+        assert!(proxy.holds_answers());
+        proxy.heal();
+        held.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut answer = [0; 5];
+        (&held).read_exact(&mut answer).unwrap();
+        assert_eq!(answer, *b"hello");
     }
 
     #[test]

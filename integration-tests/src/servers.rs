@@ -5,12 +5,14 @@
 //! `ULEX_TEST_REDIS_SERVER`, which `deploy/servers.sh` sets; tests that need them are in a module `on_cluster`.
 
 mod nats;
+mod pgbouncer;
 mod postgres;
 mod redis;
 
 use std::path::PathBuf;
 
 pub use nats::{NatsCluster, NatsServer};
+pub use pgbouncer::PgBouncer;
 pub use postgres::Postgres;
 pub use redis::Redis;
 

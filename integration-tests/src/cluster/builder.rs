@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 
-use super::{Cluster, Member, Nats, Proxies, Role};
+use super::{Cluster, Member, MemberSetup, Nats, Proxies, Role};
 use crate::{FaultProxy, NatsCluster, NatsServer, Postgres, Redis};
 
 /// Made by [`Cluster::builder`].
@@ -11,13 +11,20 @@ pub struct ClusterBuilder {
     counts: [(Role, usize); 3],
     three_nats: bool,
     proxied: bool,
+    accounts: String,
     configuration: String,
 }
 
 impl ClusterBuilder {
     pub(super) fn new() -> Self {
         let counts = [(Role::Master, 1), (Role::Worker, 1), (Role::Server, 1)];
-        Self { counts, three_nats: false, proxied: false, configuration: String::new() }
+        Self {
+            counts,
+            three_nats: false,
+            proxied: false,
+            accounts: String::new(),
+            configuration: String::new(),
+        }
     }
 
     /// So many masters.
@@ -61,6 +68,19 @@ impl ClusterBuilder {
         self
     }
 
+    /// Only servers: neither masters nor workers.
+    #[must_use]
+    pub fn only_servers(self, count: usize) -> Self {
+        self.masters(0).workers(0).servers(count)
+    }
+
+    /// Added to the configuration of the only NATS server, such as accounts.
+    #[must_use]
+    pub fn accounts(mut self, configuration: &str) -> Self {
+        configuration.clone_into(&mut self.accounts);
+        self
+    }
+
     /// Added to the configuration of every process: whole sections, but neither `[database]` nor `[nats]`.
     #[must_use]
     pub fn configured(mut self, toml: &str) -> Self {
@@ -93,8 +113,17 @@ impl ClusterBuilder {
             Nats::Single(_) | Nats::Cluster(_) => None,
         };
         let folder = tempfile::tempdir().unwrap();
-        let mut cluster = Cluster { members: Vec::new(), proxies, nats, postgres, redis, folder };
-        fs::write(cluster.folder().join("ulex.toml"), configuration(&cluster, &self.configuration)).unwrap();
+        let mut cluster = Cluster {
+            members: Vec::new(),
+            proxies,
+            nats,
+            postgres,
+            redis,
+            sections: self.configuration,
+            folder,
+        };
+        let common = configuration(&cluster, &MemberSetup::default());
+        fs::write(cluster.folder().join("ulex.toml"), common).unwrap();
         for (role, count) in self.counts {
             for number in 0..count {
                 cluster.members.push(Member::start(role, number, cluster.folder.path()));
@@ -107,12 +136,16 @@ impl ClusterBuilder {
     }
 
     fn start_nats(&self) -> Nats {
-        if self.three_nats { Nats::Cluster(NatsCluster::start()) } else { Nats::Single(NatsServer::start()) }
+        if self.three_nats {
+            Nats::Cluster(NatsCluster::start())
+        } else {
+            Nats::Single(NatsServer::start_configured(&self.accounts))
+        }
     }
 }
 
-/// The configuration that all processes share: where everything is.
-fn configuration(cluster: &Cluster, more: &str) -> String {
+/// The configuration that all processes share, where everything is, with what one process is given.
+pub(super) fn configuration(cluster: &Cluster, setup: &MemberSetup) -> String {
     let (mut postgres, mut redis) = (cluster.postgres.url(), cluster.redis.url());
     let (mut urls, replicas) = match &cluster.nats {
         Nats::Single(nats) => (vec![nats.url()], 1),
@@ -123,9 +156,14 @@ fn configuration(cluster: &Cluster, more: &str) -> String {
         redis = redis.replace(&cluster.redis.address(), &proxies.redis.address());
         urls = vec![format!("nats://{}", proxies.nats.address())];
     }
+    let postgres = setup.postgres.clone().unwrap_or(postgres);
+    let urls = setup.nats.clone().map_or(urls, |url| vec![url]);
+    let replicas = setup.replicas.unwrap_or(replicas);
+    let MemberSetup { nats_lines, sections, .. } = setup;
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = writeln!(text, "[database]\ndata_store = {postgres:?}\ncache_store = {redis:?}\n");
-    let _ = writeln!(text, "[nats]\nurls = {urls:?}\nreplicas = {replicas}\n\n{more}");
+    let _ = writeln!(text, "[nats]\nurls = {urls:?}\nreplicas = {replicas}\n{nats_lines}\n");
+    let _ = writeln!(text, "{}\n{sections}", cluster.sections);
     text
 }

@@ -34,20 +34,67 @@ impl fmt::Display for Role {
     }
 }
 
+/// What one process is given that others are not.
+#[derive(Clone, Debug, Default)]
+pub struct MemberSetup {
+    /// Reaches PostgreSQL here instead.
+    pub postgres: Option<String>,
+    /// Reaches NATS here instead.
+    pub nats: Option<String>,
+    /// Copies that its file asks for instead.
+    pub replicas: Option<usize>,
+    /// Lines of the section `[nats]`, such as an account.
+    pub nats_lines: String,
+    /// Whole sections.
+    pub sections: String,
+    /// Variables of its environment.
+    pub environment: Vec<(String, String)>,
+}
+
 /// A process of a [`Cluster`](super::Cluster).
 pub struct Member {
     role: Role,
     number: usize,
     port: u16,
-    folder: PathBuf,
+    log: PathBuf,
+    configuration: PathBuf,
+    environment: Vec<(String, String)>,
     process: Running,
 }
 
 impl Member {
     pub(super) fn start(role: Role, number: usize, folder: &Path) -> Self {
-        let port = free_port();
-        let process = run(role, number, port, folder);
-        Self { role, number, port, folder: folder.to_owned(), process }
+        Self::start_with(role, number, folder, folder.join("ulex.toml"), Vec::new())
+    }
+
+    pub(super) fn start_with(
+        role: Role,
+        number: usize,
+        folder: &Path,
+        configuration: PathBuf,
+        environment: Vec<(String, String)>,
+    ) -> Self {
+        let (port, log) = (free_port(), folder.join(format!("{role}{number}.log")));
+        let process = run(role, port, &configuration, &environment, &log);
+        Self { role, number, port, log, configuration, environment, process }
+    }
+
+    /// The file it was started with.
+    #[must_use]
+    pub fn configuration(&self) -> String {
+        self.configuration.display().to_string()
+    }
+
+    /// The most memory it has had resident, in MiB.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it has ended.
+    #[must_use]
+    pub fn peak_memory_mib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1024
     }
 
     /// What it does.
@@ -136,7 +183,7 @@ impl Member {
     /// Panics if it cannot be started.
     pub fn restart_without_waiting(&mut self) {
         self.kill();
-        self.process = run(self.role, self.number, self.port, &self.folder);
+        self.process = run(self.role, self.port, &self.configuration, &self.environment, &self.log);
     }
 
     /// Waits until `/api/health/ready` answers 200.
@@ -150,13 +197,13 @@ impl Member {
     }
 }
 
-fn run(role: Role, number: usize, port: u16, folder: &Path) -> Running {
-    let name = format!("{role}{number}");
+fn run(role: Role, port: u16, configuration: &Path, environment: &[(String, String)], log: &Path) -> Running {
     let mut command = without_environment();
     command
         .arg(role.to_string())
         .arg("-c")
-        .arg(folder.join("ulex.toml"))
-        .args(["--http", &format!("127.0.0.1:{port}")]);
-    Running::start(&name, &mut command, &folder.join(format!("{name}.log")))
+        .arg(configuration)
+        .args(["--http", &format!("127.0.0.1:{port}")])
+        .envs(environment.iter().map(|(name, value)| (name, value)));
+    Running::start(&role.to_string(), &mut command, log)
 }

@@ -1,5 +1,7 @@
 //! A nats-server with JetStream, and three of them.
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -29,20 +31,32 @@ impl NatsServer {
     /// Panics if there is no program or it does not become ready within a minute.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_configured("")
+    }
+
+    /// The same with more configuration, such as accounts.
+    ///
+    /// # Panics
+    ///
+    /// As [`NatsServer::start`].
+    #[must_use]
+    pub fn start_configured(more: &str) -> Self {
         for _ in 1..TRIES {
-            let mut server = Self::launch(free_port(), Vec::new());
+            let mut server = Self::launch(free_port(), Vec::new(), more);
             let monitoring = server.monitoring;
             if server.process.became_ready(|| is_healthy(monitoring)) {
                 return server;
             }
         }
-        let mut server = Self::launch(free_port(), Vec::new());
+        let mut server = Self::launch(free_port(), Vec::new(), more);
         server.wait_until_ready();
         server
     }
 
-    fn launch(port: u16, arguments: Vec<String>) -> Self {
+    fn launch(port: u16, arguments: Vec<String>, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let common = fs::read_to_string(CONFIGURATION).unwrap();
+        fs::write(configuration(&folder), format!("{common}\n{more}\n")).unwrap();
         let monitoring = free_port();
         let process = run(&folder, port, monitoring, &arguments);
         Self { process, arguments, port, monitoring, folder }
@@ -91,6 +105,37 @@ impl NatsServer {
     /// Lets it go on.
     pub fn resume(&self) {
         self.process.resume();
+    }
+
+    /// Copies what is in its folder, as a backup of the machine would. It must have ended.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that cannot be copied.
+    #[must_use]
+    pub fn copy_store(&self) -> TempDir {
+        let backup = tempfile::tempdir().unwrap();
+        copy(&store(&self.folder), &store(&backup));
+        backup
+    }
+
+    /// Puts a copy back in the place of what is in its folder. It must have ended.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that cannot be replaced.
+    pub fn put_back(&self, backup: &TempDir) {
+        self.lose_store();
+        copy(&store(backup), &store(&self.folder));
+    }
+
+    /// Its disk is lost. It must have ended.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the folder cannot be deleted.
+    pub fn lose_store(&self) {
+        fs::remove_dir_all(store(&self.folder)).unwrap();
     }
 
     /// Starts it again on its data and its port, after it has ended, and waits until it is ready.
@@ -150,7 +195,7 @@ impl NatsCluster {
                 "--routes",
                 &routes.join(","),
             ];
-            NatsServer::launch(free_port(), arguments.map(str::to_owned).to_vec())
+            NatsServer::launch(free_port(), arguments.map(str::to_owned).to_vec(), "")
         };
         let mut cluster = Self { nodes: routes.iter().enumerate().map(launch).collect() };
         cluster.wait_until_ready();
@@ -193,13 +238,29 @@ impl NatsCluster {
     }
 }
 
+fn configuration(folder: &TempDir) -> PathBuf {
+    folder.path().join("server.conf")
+}
+
+fn store(folder: &TempDir) -> PathBuf {
+    folder.path().join("store")
+}
+
+/// Copies a folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    assert!(status.success(), "{from:?} cannot be copied to {to:?}");
+}
+
 fn run(folder: &TempDir, port: u16, monitoring: u16, arguments: &[String]) -> Running {
     let mut command = Command::new(from_environment("ULEX_TEST_NATS_SERVER"));
     command
-        .args(["--config", CONFIGURATION, "--addr", "127.0.0.1"])
+        .arg("--config")
+        .arg(configuration(folder))
+        .args(["--addr", "127.0.0.1"])
         .args(["--port", &port.to_string(), "--http_port", &monitoring.to_string()])
         .args(arguments)
-        .env("NATS_STORE_DIR", folder.path().join("store"))
+        .env("NATS_STORE_DIR", store(folder))
         .env("NATS_SYNC_INTERVAL", "1m");
     Running::start("nats-server", &mut command, &folder.path().join("log"))
 }

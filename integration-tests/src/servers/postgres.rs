@@ -55,7 +55,7 @@ impl Postgres {
         for _ in 1..TRIES {
             let port = free_port();
             let mut process = run(&folder, port, &settings);
-            if process.became_ready(|| query(port, "postgres", "select 1").is_ok()) {
+            if process.became_ready(|| query_at(port, "postgres", "select 1").is_ok()) {
                 return Self { process, port, folder, settings }.with_database();
             }
         }
@@ -78,7 +78,7 @@ impl Postgres {
     }
 
     fn with_database(self) -> Self {
-        query(self.port, "postgres", "create database ulex").unwrap();
+        query_at(self.port, "postgres", "create database ulex").unwrap();
         self
     }
 
@@ -100,7 +100,57 @@ impl Postgres {
     ///
     /// What the server says against it, or that it could not be asked.
     pub fn query(&self, statement: &str) -> Result<String, String> {
-        query(self.port, "ulex", statement)
+        query_at(self.port, "ulex", statement)
+    }
+
+    /// [`Postgres::url`] of another account.
+    #[must_use]
+    pub fn url_of(&self, account: &str) -> String {
+        self.url().replace("ulex@", &format!("{account}@"))
+    }
+
+    /// From now on this account has a password, which it is asked for; others are not.
+    ///
+    /// # Panics
+    ///
+    /// Panics if that cannot be said to the server.
+    pub fn demand_password(&self, account: &str, password: &str) {
+        let hba = data(&self.folder).join("pg_hba.conf");
+        let text = format!("host all {account} all scram-sha-256\nhost all all all trust\n");
+        fs::write(&hba, text).unwrap();
+        self.query(&format!("alter role {account} password '{password}'; select pg_reload_conf()")).unwrap();
+    }
+
+    /// Dumps the database to a file of its own (`pg_dump`).
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be dumped.
+    #[must_use]
+    pub fn dump(&self) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+        self.run("pg_dump", &["--format=custom", "--file", &dump_file(&folder)]);
+        folder
+    }
+
+    /// Replaces the tables by those of a dump (`pg_restore --clean`), beside whatever is connected.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it cannot be restored.
+    pub fn restore(&self, dump: &TempDir) {
+        self.run("pg_restore", &["--clean", "--if-exists", &dump_file(dump)]);
+    }
+
+    fn run(&self, name: &str, arguments: &[&str]) {
+        let output = program(name)
+            .args(["--host", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--username", "ulex", "--dbname", "ulex"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Ends it and all its sessions as a crash would (SIGKILL).
@@ -138,13 +188,13 @@ impl Postgres {
         // It refuses to start as long as one session of its predecessor has not died yet.
         wait_until("PostgreSQL is up again", LIMIT, || {
             *process = run(folder, port, settings);
-            process.became_ready(|| query(port, "postgres", "select 1").is_ok())
+            process.became_ready(|| query_at(port, "postgres", "select 1").is_ok())
         });
     }
 
     fn wait_until_ready(&mut self) {
         let port = self.port;
-        self.process.wait_until_ready(|| query(port, "postgres", "select 1").is_ok());
+        self.process.wait_until_ready(|| query_at(port, "postgres", "select 1").is_ok());
     }
 }
 
@@ -152,9 +202,18 @@ fn data(folder: &TempDir) -> PathBuf {
     folder.path().join("data")
 }
 
+fn dump_file(folder: &TempDir) -> String {
+    folder.path().join("ulex.dump").display().to_string()
+}
+
 /// A program of PostgreSQL, not as root.
 fn program(name: &str) -> Command {
-    let mut command = Command::new(from_environment("ULEX_TEST_POSTGRES_BIN").join(name));
+    other_program(&from_environment("ULEX_TEST_POSTGRES_BIN").join(name))
+}
+
+/// Any program, not as root.
+pub(super) fn other_program(path: &Path) -> Command {
+    let mut command = Command::new(path);
     // Over TLS psql looks for certificates at home, and gives up if that is somebody else's.
     command.current_dir("/").env("HOME", "/");
     if let Some((user, group)) = other_account() {
@@ -185,7 +244,7 @@ fn run(folder: &TempDir, port: u16, more: &[String]) -> Running {
     Running::start("postgres", &mut command, &folder.path().join("log"))
 }
 
-fn query(port: u16, database: &str, statement: &str) -> Result<String, String> {
+pub(super) fn query_at(port: u16, database: &str, statement: &str) -> Result<String, String> {
     let output = program("psql")
         .args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--host", "127.0.0.1"])
         .args([

@@ -1,4 +1,4 @@
-//! A Redis that keeps nothing on disk: after an end it is empty.
+//! A Redis that keeps nothing on disk by itself: after an end it is empty, or what [`Redis::save`] has kept.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -66,6 +66,16 @@ impl Redis {
         self.process.stop("TERM");
     }
 
+    /// Writes everything to its dump (SAVE), with which it comes back.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it does not answer.
+    pub fn save(&self) {
+        let answer = say(self.port, b"SAVE\r\n").unwrap();
+        assert_eq!(&answer[..3], b"+OK");
+    }
+
     /// Holds it still; connections stay open (SIGSTOP).
     pub fn pause(&self) {
         self.process.pause();
@@ -76,7 +86,7 @@ impl Redis {
         self.process.resume();
     }
 
-    /// Starts it again on its port, empty, after it has ended, and waits until it answers.
+    /// Starts it again on its port, with what was last saved, after it has ended, and waits until it answers.
     ///
     /// # Panics
     ///
@@ -107,9 +117,14 @@ fn answers(port: u16) -> bool {
 }
 
 fn ping(port: u16) -> std::io::Result<[u8; 5]> {
+    say(port, b"PING\r\n")
+}
+
+/// The beginning of the answer.
+fn say(port: u16, command: &[u8]) -> std::io::Result<[u8; 5]> {
     let mut connection = TcpStream::connect(("127.0.0.1", port))?;
     connection.set_read_timeout(Some(Duration::from_secs(1)))?;
-    connection.write_all(b"PING\r\n")?;
+    connection.write_all(command)?;
     let mut answer = [0; 5];
     connection.read_exact(&mut answer)?;
     Ok(answer)
