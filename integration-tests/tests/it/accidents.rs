@@ -44,7 +44,7 @@ pub fn latest(client: &mut Client) -> Vec<String> {
 /// A number from the database.
 pub fn number(cluster: &Cluster, query: &str) -> u64 {
     let answer = cluster.postgres.query(query).unwrap();
-    answer.parse::<f64>().unwrap_or_else(|error| panic!("{query}: {answer}: {error}")) as u64
+    answer.parse().unwrap_or_else(|error| panic!("{query}: {answer}: {error}"))
 }
 
 /// How many items with ids that begin so are in the database.

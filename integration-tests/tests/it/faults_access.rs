@@ -1,37 +1,48 @@
 //! What may be done by publishers with narrow rights, callers without a key, and processes with another file.
 
-mod on_cluster {
-    use serde_json::{Value, json};
-    use ulex_integration_tests::{Cluster, MemberSetup, NatsClient, Role, ulex, wait_until};
+use serde_json::{Value, json};
+use ulex_integration_tests::{Cluster, MemberSetup, NatsClient, Role, ulex, wait_until};
 
-    use crate::accidents::{MINUTE, create_items, item, number, row, until_acknowledged};
+use crate::accidents::{MINUTE, create_items, item, number, row, until_acknowledged};
 
-    const ACCOUNTS: &str = r#"authorization { users = [
-        {user: ulex, password: u},
-        {user: shop, password: s, permissions: {publish: ["ulex.v1.default.event.feedback.shop"], subscribe: ["_INBOX.>"]}}
-    ] }"#;
-    const SUBJECT: &str = "ulex.v1.default.event.feedback.shop";
+const ACCOUNTS: &str = r#"authorization { users = [
+    {user: ulex, password: u},
+    {user: shop, password: s, permissions: {publish: ["ulex.v1.default.event.feedback.shop"], subscribe: ["_INBOX.>"]}}
+] }"#;
+const SUBJECT: &str = "ulex.v1.default.event.feedback.shop";
 
-    /// A cluster in which the shop may only publish feedback, with a client of the shop.
-    fn with_shop() -> (Cluster, NatsClient) {
-        let mut cluster = Cluster::builder().only_servers(0).accounts(ACCOUNTS).start();
-        let nats_lines = "user = \"ulex\"\npassword = \"u\"".to_owned();
-        cluster.join(Role::Server, MemberSetup { nats_lines, ..MemberSetup::default() });
-        create_items(&mut cluster.client(), "a", 1);
-        let shop = NatsClient::log_in(&cluster.nats_urls(), "shop", "s");
-        (cluster, shop)
-    }
+/// A cluster in which the shop may only publish feedback, with a client of the shop.
+fn with_shop() -> (Cluster, NatsClient) {
+    let mut cluster = Cluster::builder().only_servers(0).accounts(ACCOUNTS).start();
+    let nats_lines = "user = \"ulex\"\npassword = \"u\"".to_owned();
+    cluster.join(Role::Server, MemberSetup { nats_lines, ..MemberSetup::default() });
+    create_items(&mut cluster.client(), "a", 1);
+    let shop = NatsClient::log_in(&cluster.nats_urls(), "shop", "s");
+    (cluster, shop)
+}
 
-    /// Everything that was published before is through when this is.
-    fn wait_for_marker(cluster: &Cluster, shop: &NatsClient) {
-        shop.publish_feedback(&row("read", "marker", "a0"));
-        wait_until("the marker is applied", MINUTE, || {
-            number(cluster, "select count(*) from feedback where user_id = 'marker'") == 1
-        });
-    }
+/// Everything that was published before is through when this is.
+fn wait_for_marker(cluster: &Cluster, shop: &NatsClient) {
+    shop.publish_feedback(&row("read", "marker", "a0"));
+    wait_until("the marker is applied", MINUTE, || {
+        number(cluster, "select count(*) from feedback where user_id = 'marker'") == 1
+    });
+}
+
+fn copies(nats: &NatsClient) -> Vec<(String, u64)> {
+    let mut names = nats.stream_names();
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| (name.clone(), nats.stream(&name)["config"]["num_replicas"].as_u64().unwrap()))
+        .collect()
+}
+
+mod open_faults {
+    use super::*;
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: a command over a publisher's subject is obeyed"]
     fn a_right_to_publish_feedback_is_no_right_to_delete_users() {
         let (mut cluster, shop) = with_shop();
         let mut client = cluster.client();
@@ -43,7 +54,7 @@ mod on_cluster {
     }
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: a receipt goes wherever its header says"]
     fn a_receipt_goes_to_no_subject_that_the_publisher_may_not_write() {
         let (mut cluster, shop) = with_shop();
         let body = row("read", "u", "a0").to_string();
@@ -60,7 +71,7 @@ mod on_cluster {
     }
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: settings are open to everyone although an API key is set"]
     fn settings_are_for_those_with_a_key() {
         let mut cluster =
             Cluster::builder().only_servers(1).configured("[server]\napi_key = \"secret\"\n").start();
@@ -86,17 +97,8 @@ mod on_cluster {
         assert_eq!(ask("OPTIONS", &origin, None).header("access-control-allow-origin"), None);
     }
 
-    fn copies(nats: &NatsClient) -> Vec<(String, u64)> {
-        let mut names = nats.stream_names();
-        names.sort();
-        names
-            .into_iter()
-            .map(|name| (name.clone(), nats.stream(&name)["config"]["num_replicas"].as_u64().unwrap()))
-            .collect()
-    }
-
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: a process with another file takes copies away"]
     fn a_process_whose_file_says_nothing_of_copies_takes_none_away() {
         let mut cluster = Cluster::builder().three_nats().only_servers(1).start();
         let nats = cluster.nats_client();

@@ -1,21 +1,23 @@
 //! What servers believe about items and lists after a process was held still, slept, or died with a debt.
 
-mod on_cluster {
-    use std::time::Duration;
+use std::time::Duration;
 
-    use serde_json::json;
-    use ulex_integration_tests::{Client, Cluster, FaultProxy, MemberSetup, Role, wait_until};
+use serde_json::json;
+use ulex_integration_tests::{Client, Cluster, FaultProxy, MemberSetup, Role, wait_until};
 
-    use crate::accidents::{
-        MINUTE, create_items, item, latest, number, row, status, stays_so, until_acknowledged,
-    };
+use crate::accidents::{
+    MINUTE, create_items, item, latest, number, row, status, stays_so, until_acknowledged,
+};
 
-    fn shows(client: &mut Client, item: &str) -> bool {
-        latest(client).contains(&item.to_owned())
-    }
+fn shows(client: &mut Client, item: &str) -> bool {
+    latest(client).contains(&item.to_owned())
+}
+
+mod open_faults {
+    use super::*;
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: an ingester that was held still announces an older state of an item"]
     fn an_ingester_that_was_held_still_does_not_show_a_hidden_item_again() {
         let mut cluster = Cluster::builder().only_servers(0).start();
         let proxy = FaultProxy::before(&cluster.postgres.address());
@@ -47,7 +49,7 @@ mod on_cluster {
     }
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: a server keeps items that were deleted while it was cut off"]
     fn a_server_that_slept_longer_than_changes_are_kept_forgets_what_was_deleted() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let mut awake = cluster.client();
@@ -66,7 +68,7 @@ mod on_cluster {
     }
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: a list from before an acknowledged write is served after the ingester died"]
     fn a_list_from_before_an_acknowledged_write_is_not_served_when_the_ingester_died_with_its_debt() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let mut ingester = cluster.client();

@@ -1,29 +1,53 @@
 //! Input that is small outside and large inside, ids that are too long, and clocks that differ.
 
-mod on_cluster {
-    use std::path::Path;
-    use std::process::{Command, Stdio};
-    use std::time::Duration;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-    use serde_json::json;
-    use ulex_integration_tests::{Client, Cluster, MemberSetup, Role};
+use serde_json::json;
+use ulex_integration_tests::{Client, Cluster, MemberSetup, Role};
 
-    use crate::accidents::{create_items, dead_letters, item, status, stays_so};
+use crate::accidents::{create_items, dead_letters, item, status, stays_so};
 
-    /// More than three requests of 32 kB each may take together.
-    const MEMORY_LIMIT_MIB: u64 = 400;
-    const FAKE_TIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
+/// More than three requests of 32 kB each may take together.
+const MEMORY_LIMIT_MIB: u64 = 400;
+const FAKE_TIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
-    /// 31 MiB of small numbers as labels, compressed to 32 kB.
-    fn bomb() -> Vec<u8> {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("body.json");
-        let numbers = "1,".repeat((31 << 20) / 2);
-        std::fs::write(&file, format!("{{\"UserId\":\"u\",\"Labels\":[{numbers}1]}}")).unwrap();
-        let gzip = Command::new("gzip").args(["-9", "-c"]).arg(&file).stdin(Stdio::null()).output().unwrap();
-        assert!(gzip.status.success());
-        gzip.stdout
+/// 31 MiB of small numbers as labels, compressed to 32 kB.
+fn bomb() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body.json");
+    let numbers = "1,".repeat((31 << 20) / 2);
+    std::fs::write(&file, format!("{{\"UserId\":\"u\",\"Labels\":[{numbers}1]}}")).unwrap();
+    let gzip = Command::new("gzip").args(["-9", "-c"]).arg(&file).stdin(Stdio::null()).output().unwrap();
+    assert!(gzip.status.success());
+    gzip.stdout
+}
+
+fn writes_pass_with_a_clock_off_by(seconds: &str) {
+    if !Path::new(FAKE_TIME).exists() {
+        eprintln!("skipped: this machine has no libfaketime");
+        return;
     }
+    let mut cluster = Cluster::builder().only_servers(0).start();
+    let environment = [
+        ("LD_PRELOAD", FAKE_TIME),
+        ("FAKETIME", seconds),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ("DONT_FAKE_MONOTONIC", "1"),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    cluster.join(Role::Server, MemberSetup { environment, ..MemberSetup::default() });
+    create_items(&mut cluster.client(), "ingester", 1);
+    let mut other = cluster.join(Role::Server, MemberSetup::default()).client();
+    for number in 0..3 {
+        let written = status(&mut other, "POST", "/api/item", &item(&format!("y{number}"), 1));
+        assert_eq!(written, Some(200), "the clock of the ingester is off by {seconds}");
+    }
+}
+
+mod on_cluster {
+    use super::*;
 
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
@@ -50,6 +74,16 @@ mod on_cluster {
 
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    fn writes_pass_through_an_ingester_whose_clock_is_behind() {
+        writes_pass_with_a_clock_off_by("-20s");
+    }
+}
+
+mod open_faults {
+    use super::*;
+
+    #[test]
+    #[ignore = "known: an id that is too long is a dead letter and 500"]
     fn an_id_that_is_too_long_is_a_bad_request_and_no_dead_letter() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let mut client = cluster.client();
@@ -62,37 +96,9 @@ mod on_cluster {
         assert_eq!(dead_letters(&cluster.nats_client()), 0);
     }
 
-    fn writes_pass_with_a_clock_off_by(seconds: &str) {
-        if !Path::new(FAKE_TIME).exists() {
-            eprintln!("skipped: this machine has no libfaketime");
-            return;
-        }
-        let mut cluster = Cluster::builder().only_servers(0).start();
-        let environment = [
-            ("LD_PRELOAD", FAKE_TIME),
-            ("FAKETIME", seconds),
-            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-            ("DONT_FAKE_MONOTONIC", "1"),
-        ];
-        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        cluster.join(Role::Server, MemberSetup { environment, ..MemberSetup::default() });
-        create_items(&mut cluster.client(), "ingester", 1);
-        let mut other = cluster.join(Role::Server, MemberSetup::default()).client();
-        for number in 0..3 {
-            let written = status(&mut other, "POST", "/api/item", &item(&format!("y{number}"), 1));
-            assert_eq!(written, Some(200), "the clock of the ingester is off by {seconds}");
-        }
-    }
-
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: an ingester whose clock is ahead refuses writes"]
     fn writes_pass_through_an_ingester_whose_clock_is_ahead() {
         writes_pass_with_a_clock_off_by("+20s");
-    }
-
-    #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
-    fn writes_pass_through_an_ingester_whose_clock_is_behind() {
-        writes_pass_with_a_clock_off_by("-20s");
     }
 }

@@ -1,37 +1,84 @@
 //! The database fails in ways that are no event's fault, and answers that are lost.
 
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use ulex_integration_tests::{Client, Cluster, FaultProxy, MemberSetup, NatsClient, Role, wait_until};
+
+use crate::accidents::{
+    MINUTE, create_items, dead_letters, has_rows, item, latest, number, row, rows_and_sum, stays_so,
+    until_acknowledged,
+};
+
+const EVENTS: usize = 50;
+/// Longer than an ingester waits for a commit and then for the answer whether there was one.
+const OUTAGE: Duration = Duration::from_secs(35);
+
+fn publish(nats: &NatsClient) {
+    for number in 0..EVENTS {
+        nats.publish_feedback(&row("read", &format!("u{number}"), "a"));
+    }
+}
+
+/// Everything arrives as soon as the database is right again, and nothing is buried meanwhile.
+fn outlasts(cluster: &Cluster, spoil: &str, mend: &str) {
+    let nats = cluster.nats_client();
+    cluster.postgres.query(spoil).unwrap();
+    publish(&nats);
+    stays_so("nothing is buried", Duration::from_secs(2), || dead_letters(&nats) == 0);
+    cluster.postgres.query(mend).unwrap();
+    wait_until("everything is applied", MINUTE, || has_rows(cluster, EVENTS));
+    assert_eq!((dead_letters(&nats), rows_and_sum(cluster).1), (0, EVENTS as u64));
+}
+
+/// A server whose account in PostgreSQL is `app`.
+fn with_account() -> (Cluster, Client) {
+    let mut cluster = Cluster::builder().only_servers(0).start();
+    let grant = "create role app login; grant all on database ulex to app; grant all on schema public to app";
+    cluster.postgres.query(grant).unwrap();
+    let postgres = Some(cluster.postgres.url_of("app"));
+    let mut client = cluster.join(Role::Server, MemberSetup { postgres, ..MemberSetup::default() }).client();
+    create_items(&mut client, "a", 1);
+    (cluster, client)
+}
+
 mod on_cluster {
-    use std::time::Duration;
-
-    use serde_json::{Value, json};
-    use ulex_integration_tests::{Client, Cluster, FaultProxy, MemberSetup, NatsClient, Role, wait_until};
-
-    use crate::accidents::{
-        MINUTE, create_items, dead_letters, has_rows, item, latest, number, row, rows_and_sum, stays_so,
-        until_acknowledged,
-    };
-
-    const EVENTS: usize = 50;
-
-    fn publish(nats: &NatsClient) {
-        for number in 0..EVENTS {
-            nats.publish_feedback(&row("read", &format!("u{number}"), "a"));
-        }
-    }
-
-    /// Everything arrives as soon as the database is right again, and nothing is buried meanwhile.
-    fn outlasts(cluster: &Cluster, spoil: &str, mend: &str) {
-        let nats = cluster.nats_client();
-        cluster.postgres.query(spoil).unwrap();
-        publish(&nats);
-        stays_so("nothing is buried", Duration::from_secs(2), || dead_letters(&nats) == 0);
-        cluster.postgres.query(mend).unwrap();
-        wait_until("everything is applied", MINUTE, || has_rows(cluster, EVENTS));
-        assert_eq!((dead_letters(&nats), rows_and_sum(cluster).1), (0, EVENTS as u64));
-    }
+    use super::*;
 
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    fn a_change_whose_commit_was_not_answered_is_announced_to_every_server() {
+        let mut cluster = Cluster::builder().only_servers(0).start();
+        let proxy = FaultProxy::before(&cluster.postgres.address());
+        let postgres = Some(cluster.postgres.url().replace(&cluster.postgres.address(), &proxy.address()));
+        let mut ingester =
+            cluster.join(Role::Server, MemberSetup { postgres, ..MemberSetup::default() }).client();
+        create_items(&mut ingester, "x", 2);
+        let mut other = cluster.join(Role::Server, MemberSetup::default()).client();
+        proxy.hold_answers_after("COMMIT");
+        std::thread::scope(|scope| {
+            let hide = scope.spawn(|| other.send_json("PATCH", "/api/item/x0", &json!({"IsHidden": true})));
+            wait_until("the database has it", MINUTE, || {
+                number(&cluster, "select count(*) from items where is_hidden") == 1
+            });
+            let _ = hide.join().unwrap();
+            // The database cannot be asked either, for longer than the ingester waits; then the connections are lost.
+            std::thread::sleep(OUTAGE);
+            proxy.disconnect();
+            proxy.heal();
+        });
+        until_acknowledged(&mut other, "POST", "/api/item", &item("marker", 9));
+        for client in [&mut ingester, &mut other] {
+            wait_until("it is hidden everywhere", MINUTE, || !latest(client).contains(&"x0".to_owned()));
+        }
+    }
+}
+
+mod open_faults {
+    use super::*;
+
+    #[test]
+    #[ignore = "known: a missing table turns events into dead letters"]
     fn a_table_that_is_away_for_a_moment_makes_no_dead_letters() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         create_items(&mut cluster.client(), "a", 1);
@@ -40,7 +87,7 @@ mod on_cluster {
     }
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: a refused login turns events into dead letters"]
     fn an_account_that_may_not_log_in_for_a_moment_makes_no_dead_letters() {
         let (cluster, _) = with_account();
         let away = "alter role app nologin; select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'";
@@ -48,28 +95,15 @@ mod on_cluster {
     }
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: a lost right turns events into dead letters"]
     fn a_right_that_is_taken_away_for_a_moment_makes_no_dead_letters() {
         let (cluster, _) = with_account();
         let away = "alter table feedback owner to ulex; revoke all on feedback from app";
         outlasts(&cluster, away, "alter table feedback owner to app; grant all on feedback to app");
     }
 
-    /// A server whose account in PostgreSQL is `app`.
-    fn with_account() -> (Cluster, Client) {
-        let mut cluster = Cluster::builder().only_servers(0).start();
-        let grant =
-            "create role app login; grant all on database ulex to app; grant all on schema public to app";
-        cluster.postgres.query(grant).unwrap();
-        let postgres = Some(cluster.postgres.url_of("app"));
-        let mut client =
-            cluster.join(Role::Server, MemberSetup { postgres, ..MemberSetup::default() }).client();
-        create_items(&mut client, "a", 1);
-        (cluster, client)
-    }
-
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: dead letters of a short failure are replayed over newer rows"]
     fn a_short_failure_of_the_database_does_not_change_the_order_of_writes() {
         let cluster = Cluster::builder().only_servers(1).start();
         let nats = cluster.nats_client();
@@ -92,7 +126,7 @@ mod on_cluster {
     }
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: a write that was answered 503 takes effect later"]
     fn a_write_that_takes_too_long_is_never_refused_and_applied_all_the_same() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let mut client = cluster.client();
@@ -126,35 +160,7 @@ mod on_cluster {
     }
 
     #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
-    fn a_change_whose_commit_was_not_answered_is_announced_to_every_server() {
-        let mut cluster = Cluster::builder().only_servers(0).start();
-        let proxy = FaultProxy::before(&cluster.postgres.address());
-        let postgres = Some(cluster.postgres.url().replace(&cluster.postgres.address(), &proxy.address()));
-        let mut ingester =
-            cluster.join(Role::Server, MemberSetup { postgres, ..MemberSetup::default() }).client();
-        create_items(&mut ingester, "x", 2);
-        let mut other = cluster.join(Role::Server, MemberSetup::default()).client();
-        proxy.hold_answers_after("COMMIT");
-        std::thread::scope(|scope| {
-            let hide = scope.spawn(|| other.send_json("PATCH", "/api/item/x0", &json!({"IsHidden": true})));
-            wait_until("the database has it", MINUTE, || {
-                number(&cluster, "select count(*) from items where is_hidden") == 1
-            });
-            // The answer is lost, and the database cannot be asked for it for longer than the ingester waits.
-            proxy.cut();
-            let _ = hide.join().unwrap();
-            std::thread::sleep(Duration::from_secs(22));
-            proxy.heal();
-        });
-        until_acknowledged(&mut other, "POST", "/api/item", &item("marker", 9));
-        for client in [&mut ingester, &mut other] {
-            wait_until("it is hidden everywhere", MINUTE, || !latest(client).contains(&"x0".to_owned()));
-        }
-    }
-
-    #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    #[ignore = "known: the writer takes users and types for known after their tables were restored"]
     fn what_is_written_after_a_dump_was_restored_is_found_and_can_be_deleted() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let mut client = cluster.client();

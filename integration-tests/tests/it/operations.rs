@@ -1,81 +1,39 @@
 //! What operators do while events flow: back up, restore, rotate passwords, add servers, put a pooler between.
 
-mod on_cluster {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-    use serde_json::json;
-    use ulex_integration_tests::{Cluster, MemberSetup, Nats, NatsCluster, PgBouncer, Role, wait_until};
+use serde_json::json;
+use ulex_integration_tests::{Cluster, MemberSetup, Nats, NatsCluster, PgBouncer, Role, wait_until};
 
-    use crate::accidents::{
-        MINUTE, create_items, dead_letters, has_rows, item, publish_until, row, rows_and_sum,
-        until_acknowledged,
-    };
+use crate::accidents::{
+    MINUTE, create_items, dead_letters, has_rows, item, publish_until, row, rows_and_sum, until_acknowledged,
+};
 
-    /// Events flow while something is done; afterwards each of them has counted once and none is buried.
-    fn while_events_flow(cluster: &mut Cluster, operate: impl FnOnce(&mut Cluster, &AtomicUsize)) {
-        let nats = cluster.nats_client();
-        let (stop, published) = (AtomicBool::new(false), AtomicUsize::new(0));
-        std::thread::scope(|scope| {
-            scope.spawn(|| publish_until(&nats, &stop, &published));
-            let done =
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| operate(cluster, &published)));
-            stop.store(true, Ordering::Relaxed);
-            if let Err(panic) = done {
-                std::panic::resume_unwind(panic);
-            }
-        });
-        let count = published.load(Ordering::Relaxed);
-        wait_until("every event is applied", MINUTE, || has_rows(cluster, count));
-        assert_eq!(rows_and_sum(cluster), (count as u64, count as u64));
-        assert_eq!(dead_letters(&nats), 0);
-    }
-
-    fn wait_for_more(published: &AtomicUsize) {
-        let before = published.load(Ordering::Relaxed);
-        wait_until("more events are published", MINUTE, || published.load(Ordering::Relaxed) > before + 50);
-    }
-
-    #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
-    fn a_database_is_restored_beside_running_servers_while_events_flow() {
-        let mut cluster = Cluster::builder().only_servers(2).start();
-        create_items(&mut cluster.client(), "a", 1);
-        while_events_flow(&mut cluster, |cluster, published| {
-            wait_for_more(published);
-            let dump = cluster.postgres.dump();
-            wait_for_more(published);
-            cluster.postgres.restore(&dump);
-            wait_for_more(published);
-        });
-    }
-
-    #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
-    fn streams_are_backed_up_while_events_flow_and_restored_after_nats_was_lost() {
-        let mut cluster = Cluster::builder().only_servers(1).start();
-        create_items(&mut cluster.client(), "a", 1);
-        let mut backups = Vec::new();
-        while_events_flow(&mut cluster, |cluster, published| {
-            wait_for_more(published);
-            let nats = cluster.nats_client();
-            backups = nats.stream_names().iter().map(|name| nats.back_up(name)).collect();
-            wait_for_more(published);
-        });
-        let (rows, _) = rows_and_sum(&cluster);
-        cluster.member(Role::Server, 0).stop();
-        let nats = cluster.one_nats();
-        nats.stop();
-        nats.lose_store();
-        nats.restart();
-        let nats = cluster.nats_client();
-        for backup in &backups {
-            nats.restore(backup);
+/// Events flow while something is done; afterwards each of them has counted once and none is buried.
+fn while_events_flow(cluster: &mut Cluster, operate: impl FnOnce(&mut Cluster, &AtomicUsize)) {
+    let nats = cluster.nats_client();
+    let (stop, published) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| publish_until(&nats, &stop, &published));
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| operate(cluster, &published)));
+        stop.store(true, Ordering::Relaxed);
+        if let Err(panic) = done {
+            std::panic::resume_unwind(panic);
         }
-        cluster.member(Role::Server, 0).restart();
-        nats.publish_feedback(&row("read", "after", "a0"));
-        wait_until("the next event is applied", MINUTE, || rows_and_sum(&cluster).0 > rows);
-        assert_eq!(rows_and_sum(&cluster), (rows + 1, rows + 1));
-    }
+    });
+    let count = published.load(Ordering::Relaxed);
+    wait_until("every event is applied", MINUTE, || has_rows(cluster, count));
+    assert_eq!(rows_and_sum(cluster), (count as u64, count as u64));
+    assert_eq!(dead_letters(&nats), 0);
+}
+
+fn wait_for_more(published: &AtomicUsize) {
+    let before = published.load(Ordering::Relaxed);
+    wait_until("more events are published", MINUTE, || published.load(Ordering::Relaxed) > before + 50);
+}
+
+mod on_cluster {
+    use super::*;
 
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
@@ -129,34 +87,6 @@ mod on_cluster {
 
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
-    fn one_nats_grows_to_three_and_everything_has_three_copies() {
-        let mut cluster = Cluster::builder().only_servers(1).start();
-        create_items(&mut cluster.client(), "a", 1);
-        let one = cluster.nats_client();
-        for number in 0..20 {
-            one.publish_feedback(&row("read", &format!("u{number}"), "a0"));
-        }
-        wait_until("all are applied", MINUTE, || has_rows(&cluster, 20));
-        cluster.member(Role::Server, 0).stop();
-        let backups: Vec<_> = one.stream_names().iter().map(|name| one.back_up(name)).collect();
-        cluster.nats = Nats::Cluster(NatsCluster::start());
-        let three = cluster.nats_client();
-        for backup in &backups {
-            three.restore(backup);
-        }
-        cluster.reconfigure(Role::Server, 0, &MemberSetup::default());
-        let _ = cluster.command(&["cluster", "apply"]);
-        cluster.member(Role::Server, 0).restart();
-        three.publish_feedback(&row("read", "u20", "a0"));
-        wait_until("the next is applied", MINUTE, || has_rows(&cluster, 21));
-        assert_eq!(rows_and_sum(&cluster), (21, 21));
-        for name in three.stream_names() {
-            assert_eq!(three.stream(&name)["config"]["num_replicas"], 3, "{name}");
-        }
-    }
-
-    #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn behind_pgbouncer_in_transaction_mode_nothing_is_buried() {
         let mut cluster = Cluster::builder().only_servers(0).start();
         let Some(pooler) = PgBouncer::before(&cluster.postgres) else {
@@ -190,5 +120,79 @@ mod on_cluster {
         cluster.member(Role::Server, 0).restart();
         wait_until("every event is applied", MINUTE, || has_rows(&cluster, 40));
         assert_eq!((rows_and_sum(&cluster), dead_letters(&nats)), ((40, 40), 0));
+    }
+}
+
+mod open_faults {
+    use super::*;
+
+    #[test]
+    #[ignore = "known: a restore beside running servers loses events"]
+    fn a_database_is_restored_beside_running_servers_while_events_flow() {
+        let mut cluster = Cluster::builder().only_servers(2).start();
+        create_items(&mut cluster.client(), "a", 1);
+        while_events_flow(&mut cluster, |cluster, published| {
+            wait_for_more(published);
+            let dump = cluster.postgres.dump();
+            wait_for_more(published);
+            cluster.postgres.restore(&dump);
+            wait_for_more(published);
+        });
+    }
+
+    #[test]
+    #[ignore = "known: a restored log counts as another one and is applied again"]
+    fn streams_are_backed_up_while_events_flow_and_restored_after_nats_was_lost() {
+        let mut cluster = Cluster::builder().only_servers(1).start();
+        create_items(&mut cluster.client(), "a", 1);
+        let mut backups = Vec::new();
+        while_events_flow(&mut cluster, |cluster, published| {
+            wait_for_more(published);
+            let nats = cluster.nats_client();
+            backups = nats.stream_names().iter().map(|name| nats.back_up(name)).collect();
+            wait_for_more(published);
+        });
+        let (rows, _) = rows_and_sum(&cluster);
+        cluster.member(Role::Server, 0).stop();
+        let nats = cluster.one_nats();
+        nats.stop();
+        nats.lose_store();
+        nats.restart();
+        let nats = cluster.nats_client();
+        for backup in &backups {
+            nats.restore(backup);
+        }
+        cluster.member(Role::Server, 0).restart();
+        nats.publish_feedback(&row("read", "after", "a0"));
+        wait_until("the next event is applied", MINUTE, || rows_and_sum(&cluster).0 > rows);
+        assert_eq!(rows_and_sum(&cluster), (rows + 1, rows + 1));
+    }
+
+    #[test]
+    #[ignore = "known: there is no command that raises the copies of everything"]
+    fn one_nats_grows_to_three_and_everything_has_three_copies() {
+        let mut cluster = Cluster::builder().only_servers(1).start();
+        create_items(&mut cluster.client(), "a", 1);
+        let one = cluster.nats_client();
+        for number in 0..20 {
+            one.publish_feedback(&row("read", &format!("u{number}"), "a0"));
+        }
+        wait_until("all are applied", MINUTE, || has_rows(&cluster, 20));
+        cluster.member(Role::Server, 0).stop();
+        let backups: Vec<_> = one.stream_names().iter().map(|name| one.back_up(name)).collect();
+        cluster.nats = Nats::Cluster(NatsCluster::start());
+        let three = cluster.nats_client();
+        for backup in &backups {
+            three.restore(backup);
+        }
+        cluster.reconfigure(Role::Server, 0, &MemberSetup::default());
+        let _ = cluster.command(&["cluster", "apply"]);
+        cluster.member(Role::Server, 0).restart();
+        three.publish_feedback(&row("read", "u20", "a0"));
+        wait_until("the next is applied", MINUTE, || has_rows(&cluster, 21));
+        assert_eq!(rows_and_sum(&cluster), (21, 21));
+        for name in three.stream_names() {
+            assert_eq!(three.stream(&name)["config"]["num_replicas"], 3, "{name}");
+        }
     }
 }
