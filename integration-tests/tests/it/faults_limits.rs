@@ -51,6 +51,16 @@ mod on_cluster {
 
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    fn writes_pass_through_an_ingester_whose_clock_is_behind() {
+        writes_pass_with_a_clock_off_by("-20s");
+    }
+}
+
+mod open_faults {
+    use super::*;
+
+    #[test]
+    #[ignore = "known: a compressed body takes many times its size in memory"]
     fn a_compressed_body_does_not_take_more_memory_than_it_may() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let before = cluster.member(Role::Server, 0).peak_memory_mib();
@@ -59,9 +69,11 @@ mod on_cluster {
             for _ in 0..3 {
                 scope.spawn(|| {
                     let headers = [("Content-Type", "application/json"), ("Content-Encoding", "gzip")];
-                    // The body is refused, and the connection may be closed before it is read.
+                    // It is refused for what it is, not for the time that it takes; the connection may be closed before.
                     let answer = Client::new(&url).send("POST", "/api/user", &headers, Some(&bomb));
-                    assert!(answer.is_err() || answer.is_ok_and(|answer| answer.status >= 400));
+                    assert!(
+                        answer.is_err() || answer.is_ok_and(|answer| (400..500).contains(&answer.status))
+                    );
                 });
             }
         });
@@ -71,16 +83,6 @@ mod on_cluster {
             took < MEMORY_LIMIT_MIB
         });
     }
-
-    #[test]
-    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
-    fn writes_pass_through_an_ingester_whose_clock_is_behind() {
-        writes_pass_with_a_clock_off_by("-20s");
-    }
-}
-
-mod open_faults {
-    use super::*;
 
     #[test]
     #[ignore = "known: an id that is too long is a dead letter and 500"]
