@@ -38,11 +38,11 @@ fn copies(nats: &NatsClient) -> Vec<(String, u64)> {
         .collect()
 }
 
-mod open_faults {
+mod on_cluster {
     use super::*;
 
     #[test]
-    #[ignore = "known: a command over a publisher's subject is obeyed"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_right_to_publish_feedback_is_no_right_to_delete_users() {
         let (mut cluster, shop) = with_shop();
         let mut client = cluster.client();
@@ -54,7 +54,7 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: a receipt goes wherever its header says"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_receipt_goes_to_no_subject_that_the_publisher_may_not_write() {
         let (mut cluster, shop) = with_shop();
         let body = row("read", "u", "a0").to_string();
@@ -71,7 +71,7 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: settings are open to everyone although an API key is set"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn settings_are_for_those_with_a_key() {
         let mut cluster =
             Cluster::builder().only_servers(1).configured("[server]\napi_key = \"secret\"\n").start();
@@ -98,7 +98,7 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: a process with another file takes copies away"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_process_whose_file_says_nothing_of_copies_takes_none_away() {
         let mut cluster = Cluster::builder().three_nats().only_servers(1).start();
         let nats = cluster.nats_client();

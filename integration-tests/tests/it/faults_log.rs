@@ -57,11 +57,11 @@ fn restore_the_log(mut cluster: Cluster) {
     assert_eq!(rows_and_sum(&cluster), (6, 6));
 }
 
-mod open_faults {
+mod on_cluster {
     use super::*;
 
     #[test]
-    #[ignore = "known: a standby that takes over a log begun anew takes its events for known ones"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_standby_that_takes_over_a_log_begun_anew_loses_nothing() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         create_items(&mut cluster.client(), "before", 30);
@@ -82,31 +82,31 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: a log that lost its end swallows as many new events as it lost"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn what_is_acknowledged_after_the_log_lost_its_end_is_kept_by_a_restarted_server() {
         lose_the_tail(true);
     }
 
     #[test]
-    #[ignore = "known: a log that lost its end swallows as many new events as it lost"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn what_is_acknowledged_after_the_log_lost_its_end_is_kept_by_a_running_server() {
         lose_the_tail(false);
     }
 
     #[test]
-    #[ignore = "known: a restored log counts as another one and is applied again"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_restored_log_is_not_applied_again() {
         restore_the_log(Cluster::builder().only_servers(1).start());
     }
 
     #[test]
-    #[ignore = "known: a restored log counts as another one and is applied again"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_restored_log_of_three_servers_is_not_applied_again() {
         restore_the_log(Cluster::builder().three_nats().only_servers(1).start());
     }
 
     #[test]
-    #[ignore = "known: a restored database is not brought forward from the log"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_restored_database_is_brought_forward_from_the_log() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let nats = cluster.nats_client();
@@ -128,7 +128,7 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: a bus that comes back empty stays unfurnished until a process restarts"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_bus_that_comes_back_empty_is_furnished_again_while_everything_runs() {
         let mut cluster = Cluster::builder().only_servers(2).start();
         create_items(&mut cluster.client(), "before", 3);
@@ -141,7 +141,7 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: readiness knows nothing of the bus"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_server_without_a_bus_says_that_it_is_not_ready_and_is_ready_again_by_itself() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let mut client = cluster.client();
@@ -154,7 +154,7 @@ mod open_faults {
     }
 
     #[test]
-    #[ignore = "known: an unreadable cursor stops every ingester"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_cursor_that_cannot_be_read_is_made_anew_from_the_database() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         create_items(&mut cluster.client(), "before", 5);

@@ -121,27 +121,9 @@ mod on_cluster {
         wait_until("every event is applied", MINUTE, || has_rows(&cluster, 40));
         assert_eq!((rows_and_sum(&cluster), dead_letters(&nats)), ((40, 40), 0));
     }
-}
-
-mod open_faults {
-    use super::*;
 
     #[test]
-    #[ignore = "known: a restore beside running servers loses events"]
-    fn a_database_is_restored_beside_running_servers_while_events_flow() {
-        let mut cluster = Cluster::builder().only_servers(2).start();
-        create_items(&mut cluster.client(), "a", 1);
-        while_events_flow(&mut cluster, |cluster, published| {
-            wait_for_more(published);
-            let dump = cluster.postgres.dump();
-            wait_for_more(published);
-            cluster.postgres.restore(&dump);
-            wait_for_more(published);
-        });
-    }
-
-    #[test]
-    #[ignore = "known: a restored log counts as another one and is applied again"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn streams_are_backed_up_while_events_flow_and_restored_after_nats_was_lost() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         create_items(&mut cluster.client(), "a", 1);
@@ -166,6 +148,24 @@ mod open_faults {
         nats.publish_feedback(&row("read", "after", "a0"));
         wait_until("the next event is applied", MINUTE, || rows_and_sum(&cluster).0 > rows);
         assert_eq!(rows_and_sum(&cluster), (rows + 1, rows + 1));
+    }
+}
+
+mod open_faults {
+    use super::*;
+
+    #[test]
+    #[ignore = "known: a restore beside running servers loses events"]
+    fn a_database_is_restored_beside_running_servers_while_events_flow() {
+        let mut cluster = Cluster::builder().only_servers(2).start();
+        create_items(&mut cluster.client(), "a", 1);
+        while_events_flow(&mut cluster, |cluster, published| {
+            wait_for_more(published);
+            let dump = cluster.postgres.dump();
+            wait_for_more(published);
+            cluster.postgres.restore(&dump);
+            wait_for_more(published);
+        });
     }
 
     #[test]
