@@ -154,13 +154,9 @@ mod on_cluster {
             other => panic!("{other}: {}", answer.text()),
         }
     }
-}
-
-mod open_faults {
-    use super::*;
 
     #[test]
-    #[ignore = "known: the writer takes users and types for known after their tables were restored"]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn what_is_written_after_a_dump_was_restored_is_found_and_can_be_deleted() {
         let mut cluster = Cluster::builder().only_servers(1).start();
         let mut client = cluster.client();
