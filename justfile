@@ -47,6 +47,10 @@ test-data *filter: tests
     test -d "$ULEX_DATA_DIR" || { echo "ULEX_DATA_DIR: $ULEX_DATA_DIR is no directory" >&2; exit 1; }
     cargo test --workspace --locked -- --include-ignored {{ filter }}
 
+# Seeds of the simulator for so many seconds; a run that breaks an invariant is printed with the steps that do it.
+sim seconds *first-seed:
+    cargo run --quiet --locked -p ulex-sim -- {{ seconds }} {{ first-seed }}
+
 # The tests and the program they start, together: with the same features nothing is compiled twice.
 [private]
 tests:

@@ -28,6 +28,7 @@ OURS = {
     "ulex-worker": FOUNDATION - {"ulex-algorithms"},
     "ulex-launcher": FOUNDATION | ROLES,
     "ulex-integration-tests": FOUNDATION | ROLES | {"ulex-launcher"},
+    "ulex-sim": FOUNDATION | ROLES | {"ulex-launcher"},
 }
 
 NEVER = {

@@ -13,11 +13,10 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::BusError;
+use crate::backoff::pause;
 
 /// Oldest server that keeps the promises of [`crate::transport`]: it must remove expired keys and say so.
 const OLDEST: (u32, u32) = (2, 11);
-/// Longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How long one try may take.
 const TRY_WITHIN: Duration = Duration::from_secs(5);
 
@@ -177,13 +176,6 @@ fn report(event: &Event) {
     }
 }
 
-/// 0.1 s, doubled with each try, at most [`LONGEST_PAUSE`], between half and all of it.
-pub(crate) fn pause(tries: usize) -> Duration {
-    let longest = Duration::from_millis(100) * 2_u32.pow(tries.min(6) as u32);
-    let share = (uuid::Uuid::new_v4().as_u128() % 1000) as f64 / 1000.0;
-    longest.min(LONGEST_PAUSE).mul_f64(0.5 + share / 2.0)
-}
-
 fn check_server(client: &Client) -> Result<(), BusError> {
     let server = client.server_info();
     let refused = |reason: String| {
@@ -222,13 +214,6 @@ mod tests {
         let shown = format!("{settings:?} {}", settings.servers());
         assert!(!shown.contains("hidden"), "{shown}");
         assert!(shown.contains("host:4222"));
-    }
-
-    #[test]
-    fn pauses_grow_up_to_a_limit_and_differ() {
-        assert!(pause(0) <= Duration::from_millis(100));
-        assert!((0..100).map(pause).all(|pause| pause <= LONGEST_PAUSE));
-        assert!((0..20).any(|_| pause(6) != pause(6)));
     }
 
     #[test]

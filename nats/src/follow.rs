@@ -5,7 +5,8 @@
 //! messages behind it, another stream has taken its place, or the stream ends before it. The stream is compared with the
 //! position before a reader is built, when messages are missing between two, and every five seconds, so that a gap
 //! is noticed on a quiet system, too. A gap is one [`Followed::Gap`]; the position is then the end that the stream had
-//! before, and the caller reads the data itself again.
+//! before, and the caller reads the data itself again. So is a message with [`GAP_HEADER`], with which whoever writes the
+//! stream says the same.
 
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -14,9 +15,9 @@ use smol_str::SmolStr;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use crate::backoff::pause;
 use crate::bus::{Bus, Read, Reader};
-use crate::connection::pause;
-use crate::transport::{ReadFrom, StreamSpec, StreamState};
+use crate::transport::{GAP_HEADER, ReadFrom, StreamSpec, StreamState};
 use crate::{BusError, Subject};
 
 /// Longest wait of one read.
@@ -147,6 +148,9 @@ impl<E: Subject> Follower<E> {
             self.reader = reader;
         }
         self.set_sequence(last);
+        if messages.iter().any(|read| read.message.headers.contains_key(GAP_HEADER)) {
+            return Ok(Some(Followed::Gap));
+        }
         Ok(Some(Followed::Messages(messages)))
     }
 

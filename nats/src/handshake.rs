@@ -34,6 +34,9 @@ pub struct LogState {
     pub created_as: SmolStr,
     /// Whether [`LogState::log`] stands in the metadata.
     pub is_named: bool,
+    /// The newest epoch that anything of the log was handed out in, as far as the metadata say; 0 if they do not. It
+    /// outlives a lost cursor: a place in an older epoch would be taken for one that was applied before.
+    pub epoch: u64,
     /// Position of the oldest message; one more than [`LogState::last_sequence`] if there is none.
     pub first_sequence: u64,
     /// Position of the last message ever appended.
@@ -105,6 +108,8 @@ pub struct Meeting<'a> {
     pub known: Option<&'a KnownLog>,
     /// The message at the position of the checkpoint, if the log has it.
     pub found: Option<Fingerprint>,
+    /// Whether this process has seen the log lose messages since it last took the cursor.
+    pub was_seen_cut: bool,
     /// Time of this process.
     pub now: SystemTime,
 }
@@ -144,6 +149,12 @@ pub struct Resume {
 }
 
 impl Resume {
+    /// Whether what is read from here on does not follow from what was read before.
+    #[must_use]
+    pub const fn does_not_follow(&self) -> bool {
+        matches!(self.encounter, Encounter::Cut | Encounter::Replaced | Encounter::StoreWentBack)
+    }
+
     /// Whether an epoch begins.
     #[must_use]
     pub const fn is_new_epoch(&self) -> bool {
@@ -159,15 +170,18 @@ pub fn handshake(meeting: Meeting<'_>) -> Resume {
     if let Some(checkpoint) = known.checkpoint.filter(|checkpoint| checkpoint.sequence > 0) {
         return with_checkpoint(&meeting, cursor, known, checkpoint);
     }
-    if let Some(continued) = continued(cursor, None, meeting.now) {
+    if let Some(continued) = continued(&meeting, cursor, None) {
         return continued;
     }
     if known.knows_other_logs || known.newest_epoch > 0 {
         let epoch = next_epoch(&meeting, known.newest_epoch);
         let begun = EpochStart { checkpoint_epoch: 0, checkpoint_sequence: 0, after_nanos: 0 };
+        if let Some(continued) = continued_without_cursor(&meeting, known, begun) {
+            return continued;
+        }
         return since(Encounter::Replaced, epoch, begun, meeting.now);
     }
-    let epoch = cursor.map_or(1, |cursor| cursor.epoch.max(1));
+    let epoch = cursor.map_or(1, |cursor| cursor.epoch.max(1)).max(meeting.state.epoch);
     let encounter = match cursor {
         Some(cursor) if cursor.done > 0 => Encounter::StoreWentBack,
         Some(_) | None => Encounter::First,
@@ -202,7 +216,7 @@ fn with_checkpoint(
                 || (found.appended_at_nanos == checkpoint.appended_at_nanos && found.crc == checkpoint.crc)
         });
     if !is_same {
-        if let Some(continued) = continued(cursor, Some(checkpoint), meeting.now) {
+        if let Some(continued) = continued(meeting, cursor, Some(checkpoint)) {
             return continued;
         }
         let begun = EpochStart {
@@ -210,9 +224,12 @@ fn with_checkpoint(
             checkpoint_sequence: checkpoint.sequence,
             after_nanos: checkpoint.appended_at_nanos,
         };
+        if let Some(continued) = continued_without_cursor(meeting, known, begun) {
+            return continued;
+        }
         return since(Encounter::Cut, next_epoch(meeting, known.newest_epoch), begun, meeting.now);
     }
-    let epoch = checkpoint.epoch.max(cursor.map_or(0, |cursor| cursor.epoch)).max(1);
+    let epoch = checkpoint.epoch.max(cursor.map_or(0, |cursor| cursor.epoch)).max(state.epoch).max(1);
     // What the cursor says is settled was applied or refused; a store that went back has it no more.
     let done = cursor.map_or(0, |cursor| cursor.done);
     let went_back = done > checkpoint.sequence && meeting.found.is_some();
@@ -224,23 +241,32 @@ fn with_checkpoint(
     Resume { gap, ..behind(encounter, epoch, from) }
 }
 
-/// An epoch that the cursor says has begun behind this checkpoint: the store has applied nothing of it.
+/// An epoch that the cursor says has begun behind this checkpoint: the store has applied nothing of it. If the log was cut
+/// again, other messages stand at places of which a transaction may be under way, and another epoch begins.
 fn continued(
+    meeting: &Meeting<'_>,
     cursor: Option<&CursorPlace>,
     checkpoint: Option<Checkpoint>,
-    now: SystemTime,
 ) -> Option<Resume> {
-    let cursor = cursor?;
+    let cursor = cursor.filter(|_| !meeting.was_seen_cut)?;
     let begun = cursor.begun?;
     let known = checkpoint.map_or((0, 0), |checkpoint| (checkpoint.epoch, checkpoint.sequence));
     if (begun.checkpoint_epoch, begun.checkpoint_sequence) != known || cursor.epoch <= known.0 {
         return None;
     }
-    Some(since(Encounter::Continued, cursor.epoch, begun, now))
+    Some(since(Encounter::Continued, cursor.epoch, begun, meeting.now))
+}
+
+/// An epoch that was begun in this log, of which the store has applied nothing, and whose cursor was lost. It goes on: in
+/// another one a transaction of the last holder, which may be under way, would count as nothing, and its events twice.
+fn continued_without_cursor(meeting: &Meeting<'_>, known: &KnownLog, begun: EpochStart) -> Option<Resume> {
+    let is_begun =
+        meeting.cursor.is_none() && !meeting.was_seen_cut && meeting.state.epoch > known.newest_epoch;
+    is_begun.then(|| since(Encounter::Continued, meeting.state.epoch, begun, meeting.now))
 }
 
 fn next_epoch(meeting: &Meeting<'_>, newest: u64) -> u64 {
-    newest.max(meeting.cursor.map_or(0, |cursor| cursor.epoch)).max(1) + 1
+    newest.max(meeting.cursor.map_or(0, |cursor| cursor.epoch)).max(meeting.state.epoch).max(1) + 1
 }
 
 const fn gap_behind(done: u64, state: &LogState) -> u64 {

@@ -3,6 +3,7 @@
 //! A message type belongs here when it is sent over the bus, and next to its actor when it is not. [`Bus`] is what
 //! everybody uses, [`topology`] is what there is, [`transport`] is what a bus must be able to do.
 
+mod backoff;
 pub mod bus;
 pub mod changes;
 #[cfg(feature = "conformance")]
@@ -31,6 +32,8 @@ pub mod trace_context;
 pub mod training;
 pub mod transport;
 
+#[cfg(feature = "simulation")]
+pub use backoff::seed_jitter;
 pub use bus::Bus;
 pub use connection::ConnectionSettings;
 pub use error::{BusError, Cause};

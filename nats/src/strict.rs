@@ -65,8 +65,8 @@ pub trait LogServer: Send + Sync + 'static {
     async fn put_cursor(&self, key: &str, value: Bytes, revision: u64) -> Result<u64, BusError>;
     /// State of the log of a stream.
     async fn log_state(&self, stream: &str) -> Result<LogState, BusError>;
-    /// Writes the name of a log into the metadata of its stream.
-    async fn name_log(&self, stream: &str, log: &str) -> Result<(), BusError>;
+    /// Writes the name of a log and its epoch into the metadata of its stream.
+    async fn name_log(&self, stream: &str, log: &str, epoch: u64) -> Result<(), BusError>;
     /// The message at a position; `None` if the log does not hold it.
     async fn message_at(&self, stream: &str, sequence: u64) -> Result<Option<StreamMessage>, BusError>;
     /// Reads the log in order.
@@ -111,6 +111,10 @@ impl Drop for StrictPuller {
 
 #[async_trait]
 impl RawPuller for StrictPuller {
+    fn has_begun_anew(&mut self) -> bool {
+        self.shared.has_begun_anew.swap(false, Ordering::AcqRel)
+    }
+
     async fn pull(&mut self, max: usize, wait: Duration) -> Result<Vec<Box<dyn RawDelivery>>, BusError> {
         let deadline = Instant::now() + wait;
         loop {

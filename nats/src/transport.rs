@@ -51,6 +51,10 @@ pub const EXPIRES_HEADER: &str = "ulex-expires-after-ms";
 /// on purpose for a repetition.
 pub const EVENT_ID_HEADER: &str = "ulex-event-id";
 
+/// The stream does not go on from what it told before, because the data was put back to an earlier state or its log was
+/// replaced: whoever follows it reads the data itself again.
+pub const GAP_HEADER: &str = "ulex-gap";
+
 /// Which process sent it.
 pub const NODE_HEADER: &str = "ulex-node";
 
@@ -322,6 +326,10 @@ pub trait RawDelivery: Send + Sync {
     fn lost_holders(&self) -> u64;
     /// When it was appended.
     fn appended_at(&self) -> SystemTime;
+    /// Whether the puller has the message for certain, now and since it was delivered: nobody else can have been given it.
+    fn is_held(&self) -> bool {
+        true
+    }
     /// Whether a successor of this puller begins with this message again although it is settled: what it led to has not
     /// been told to all who must hear of it. One message at a time; only a cursor ([`Order::Strict`] on a server)
     /// remembers it.
@@ -363,6 +371,12 @@ pub trait RawPuller: Send {
     /// Waits for at least one message, at most `wait`, and returns up to `max` that are there. Dropping the future
     /// loses nothing. [`BusError::Closed`] once the bus is closed.
     async fn pull(&mut self, max: usize, wait: Duration) -> Result<Vec<Box<dyn RawDelivery>>, BusError>;
+
+    /// Whether, since this was asked last, what is delivered stopped to follow from what was: the log was cut or
+    /// replaced, the data store went back, or nobody knows how far the consumer had come.
+    fn has_begun_anew(&mut self) -> bool {
+        false
+    }
 }
 
 /// Reads a stream in order, without acknowledging anything. Positions may be missing: forgotten, removed or filtered.

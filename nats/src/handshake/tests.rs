@@ -7,6 +7,7 @@ fn state(log: &str, first: u64, last: u64) -> LogState {
         log: log.into(),
         created_as: "EVENTS-1".into(),
         is_named: true,
+        epoch: 0,
         first_sequence: first,
         last_sequence: last,
     }
@@ -36,7 +37,7 @@ fn decide(
     known: Option<&KnownLog>,
     found: Option<Fingerprint>,
 ) -> Resume {
-    handshake(Meeting { state, cursor, known, found, now: UNIX_EPOCH })
+    handshake(Meeting { state, cursor, known, found, was_seen_cut: false, now: UNIX_EPOCH })
 }
 
 fn time(nanos: i64) -> SystemTime {
@@ -67,6 +68,20 @@ fn a_cursor_of_another_epoch_says_nothing_of_what_is_settled() {
             decide(&state("a", 1, 60), Some(&cursor), Some(&store(2, 40, false)), Some(message(1, 40)));
         assert_eq!((resume.epoch, resume.from), (epoch.max(2), ReadFrom::Sequence(41)), "{epoch}");
     }
+}
+
+#[test]
+fn no_epoch_that_was_handed_out_begins_again_when_the_cursor_is_lost() {
+    let handed_out = LogState { epoch: 7, ..state("a", 1, 60) };
+    let begun = decide(&handed_out, None, Some(&store(2, 70, false)), None);
+    assert_eq!((begun.encounter, begun.epoch), (Encounter::Continued, 7));
+    let cut = decide(&handed_out, None, Some(&store(7, 70, false)), None);
+    assert_eq!((cut.encounter, cut.epoch), (Encounter::Cut, 8));
+    let same = decide(&handed_out, None, Some(&store(2, 40, false)), Some(message(1, 40)));
+    assert_eq!((same.encounter, same.epoch, same.from), (Encounter::Same, 7, ReadFrom::Sequence(41)));
+    let others = KnownLog { checkpoint: None, newest_epoch: 3, knows_other_logs: true };
+    let replaced = decide(&handed_out, None, Some(&others), None);
+    assert_eq!((replaced.encounter, replaced.epoch), (Encounter::Continued, 7));
 }
 
 #[test]

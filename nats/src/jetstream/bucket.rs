@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 use self::watch::Watching;
 use super::{ANSWER_WITHIN, Inner, leader};
-use crate::connection::pause;
+use crate::backoff::pause;
 use crate::transport::{BucketSpec, Entry, RawBucket, RawWatch};
 use crate::{BusError, TokenError};
 

@@ -11,7 +11,7 @@ use super::bucket::{newest, newest_of_all, open_store};
 use super::stream::log_of;
 use super::{ANSWER_WITHIN, Inner, leader};
 use crate::BusError;
-use crate::connection::pause;
+use crate::backoff::pause;
 use crate::strict::{Cursor, cursor_key};
 use crate::transport::{Backlog, BucketSpec, ConsumerSpec, Entry};
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::cursor::Cursors;
 use super::reader::Reading;
-use super::stream::{LOG_METADATA, created_as};
+use super::stream::{EPOCH_METADATA, LOG_METADATA, created_as};
 use super::{Inner, leader};
 use crate::BusError;
 use crate::handshake::LogState;
@@ -46,6 +46,7 @@ impl LogServer for CursorServer {
         let name = info.config.metadata.get(LOG_METADATA).map(SmolStr::new);
         Ok(LogState {
             is_named: name.is_some(),
+            epoch: info.config.metadata.get(EPOCH_METADATA).and_then(|text| text.parse().ok()).unwrap_or(0),
             log: name.unwrap_or_else(|| created_as.clone()),
             created_as,
             first_sequence: info.state.first_sequence.max(1),
@@ -53,9 +54,10 @@ impl LogServer for CursorServer {
         })
     }
 
-    async fn name_log(&self, stream: &str, log: &str) -> Result<(), BusError> {
+    async fn name_log(&self, stream: &str, log: &str, epoch: u64) -> Result<(), BusError> {
         let mut config = self.inner.stream(stream).await?.cached_info().config.clone();
         config.metadata.insert(LOG_METADATA.to_owned(), log.to_owned());
+        config.metadata.insert(EPOCH_METADATA.to_owned(), epoch.to_string());
         let updated = self.inner.context.update_stream(config).await;
         updated.map(drop).map_err(|reason| BusError::transport(stream, reason))
     }

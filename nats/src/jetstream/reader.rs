@@ -19,7 +19,7 @@ use tracing::debug;
 use super::convert::stream_message;
 use super::{ANSWER_WITHIN, Inner};
 use crate::BusError;
-use crate::connection::pause;
+use crate::backoff::pause;
 use crate::transport::{RawReader, ReadFrom, StreamMessage};
 
 /// How often the server says that the consumer is there, if it has nothing else to say.

@@ -18,7 +18,7 @@ use super::convert::stream_message;
 use super::stream::{log_of, refused};
 use super::{ANSWER_WITHIN, Inner};
 use crate::BusError;
-use crate::connection::pause;
+use crate::backoff::pause;
 use crate::transport::{Backlog, ConsumerSpec, Message, RawDelivery, RawPuller};
 
 /// Longest time a request for messages stays with the server; a lost one is noticed after it.

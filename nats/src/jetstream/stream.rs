@@ -16,6 +16,8 @@ use crate::transport::{Appended, Message, Retention, StreamSpec, StreamState};
 
 /// Metadata of a stream: the name of its log.
 pub(super) const LOG_METADATA: &str = "ulex-log";
+/// Key of the newest epoch that anything of it was handed out in.
+pub(super) const EPOCH_METADATA: &str = "ulex-epoch";
 /// How long a full stream is given for its consumers to say how far they are.
 const SETTLING: Duration = Duration::from_millis(200);
 

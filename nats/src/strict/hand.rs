@@ -85,6 +85,8 @@ pub(super) struct Shared {
     pub pullable: Notify,
     /// Everything is settled, or there is room again.
     pub settled: Notify,
+    /// What is handed out does not follow from what was, by this puller or another one.
+    pub has_begun_anew: AtomicBool,
     pub leaving: AtomicBool,
     pub leave: Notify,
 }
@@ -111,6 +113,7 @@ impl Shared {
             hand: Mutex::new(hand),
             pullable: Notify::new(),
             settled: Notify::new(),
+            has_begun_anew: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             leave: Notify::new(),
         }
@@ -286,6 +289,11 @@ impl RawDelivery for StrictDelivery {
 
     fn appended_at(&self) -> SystemTime {
         self.kept.appended_at
+    }
+
+    fn is_held(&self) -> bool {
+        let hand = self.shared.hand.lock();
+        hand.tenure == self.tenure && hand.holding.is_some_and(|until| Instant::now() < until)
     }
 
     fn set_restart(&self, is_restart: bool) {

@@ -17,7 +17,7 @@ use super::{
     cursor_key,
 };
 use crate::BusError;
-use crate::connection::pause;
+use crate::backoff::pause;
 use crate::handshake::{Encounter, Fingerprint, LogState, Meeting, Resume, handshake};
 use crate::transport::{CheckpointSource, ReadFrom, StreamMessage};
 
@@ -32,6 +32,8 @@ pub(super) struct Keeper {
     holder: String,
     key: String,
     closed: watch::Receiver<bool>,
+    /// Whether the log has lost messages since the cursor was taken.
+    saw_cut: bool,
 }
 
 /// A cursor that was taken, and how to go on.
@@ -49,7 +51,7 @@ impl Keeper {
     ) -> Self {
         let holder = format!("{}-{}", server.node(), uuid::Uuid::new_v4().simple());
         let (key, closed) = (cursor_key(&shared.spec), server.closed());
-        Self { server, checkpoints, shared, holder, key, closed }
+        Self { server, checkpoints, shared, holder, key, closed, saw_cut: false }
     }
 
     pub(super) async fn run(mut self) {
@@ -58,6 +60,7 @@ impl Keeper {
             match self.acquire().await {
                 Ok(Some(taken)) => {
                     failures = 0;
+                    self.saw_cut = false;
                     debug!(consumer = self.key, "cursor taken: this process drains");
                     self.hold(taken).await;
                     self.shared.end();
@@ -141,29 +144,35 @@ impl Keeper {
     /// Compares log and store, and takes the cursor with what follows from it.
     async fn take(&self, found: Option<Cursor>, revision: u64) -> Result<Taken, BusError> {
         let stream = &self.shared.spec.stream;
-        let state = self.named_log(found.as_ref()).await?;
+        let mut state = self.server.log_state(stream).await?;
+        if !state.is_named
+            && let Some(cursor) = found.as_ref().filter(|cursor| cursor.created_as == state.created_as)
+        {
+            // An older version that defined the stream again has removed the name of this very stream.
+            state.log = cursor.log.clone();
+        }
         let known = match &self.checkpoints {
             Some(source) => Some(source.checkpoint(&state.log).await?),
             None => None,
         };
         let checkpoint = known.as_ref().and_then(|known| known.checkpoint).map_or(0, |one| one.sequence);
-        let at_checkpoint = match checkpoint {
-            0 => None,
-            sequence if sequence > state.last_sequence => None,
-            sequence => self.server.message_at(stream, sequence).await?.as_ref().map(Fingerprint::of),
-        };
+        let at_checkpoint = self.fingerprint_at(checkpoint, &state).await?;
         let place = found.as_ref().map(Cursor::place);
         let resume = handshake(Meeting {
             state: &state,
             cursor: place.as_ref(),
             known: known.as_ref(),
             found: at_checkpoint,
+            was_seen_cut: self.saw_cut,
             now: SystemTime::now(),
         });
         let done = match resume.from {
             ReadFrom::Sequence(first) => first.saturating_sub(1),
             ReadFrom::First | ReadFrom::New | ReadFrom::Time(_) => 0,
         };
+        if !state.is_named || state.epoch < resume.epoch {
+            self.server.name_log(stream, &state.log, resume.epoch).await?;
+        }
         let cursor = Cursor {
             log: state.log.clone(),
             done,
@@ -176,7 +185,8 @@ impl Keeper {
         };
         let asked_at = Instant::now();
         let revision = self.put(&cursor, revision).await?;
-        self.say(&resume, &state, place.map_or(0, |place| place.done));
+        let settled = place.map_or(0, |place| place.done);
+        self.say(&resume, &state, settled);
         let last_sequence = state.last_sequence;
         let log = LogEpoch { log: state.log, epoch: resume.epoch };
         let last_read = at_checkpoint.filter(|_| done == checkpoint);
@@ -185,22 +195,22 @@ impl Keeper {
         let was_taken = found.as_ref().is_some_and(Cursor::was_taken);
         let seen_until = if was_taken { last_sequence } else { 0 };
         let ambiguous_until = resume.ambiguous_until;
+        let goes_back = settled > done;
+        // A cursor that was lost would have said whether the store went back.
+        if resume.does_not_follow() || goes_back || (!was_taken && checkpoint > 0) {
+            self.shared.has_begun_anew.store(true, Ordering::Release);
+        }
         self.shared.begin(Start { log, done, until, last_read, ambiguous_until, seen_until });
         Ok(Taken { cursor, revision, from: resume.from })
     }
 
-    /// State of the log, which has its name in its metadata afterwards.
-    async fn named_log(&self, cursor: Option<&Cursor>) -> Result<LogState, BusError> {
-        let stream = &self.shared.spec.stream;
-        let mut state = self.server.log_state(stream).await?;
-        if !state.is_named {
-            // An older version that defined the stream again has removed the name of this very stream.
-            if let Some(cursor) = cursor.filter(|cursor| cursor.created_as == state.created_as) {
-                state.log = cursor.log.clone();
-            }
-            self.server.name_log(stream, &state.log).await?;
+    /// Fingerprint of the message at a position, if the log has one.
+    async fn fingerprint_at(&self, sequence: u64, state: &LogState) -> Result<Option<Fingerprint>, BusError> {
+        if sequence == 0 || sequence > state.last_sequence {
+            return Ok(None);
         }
-        Ok(state)
+        let found = self.server.message_at(&self.shared.spec.stream, sequence).await?;
+        Ok(found.as_ref().map(Fingerprint::of))
     }
 
     /// Tells a person what was met.
@@ -292,6 +302,7 @@ impl Keeper {
             Step::Written(written) => return self.take_note(held, written).await,
             Step::Check => self.check(held),
             Step::Checked(Ok(is_same)) => {
+                self.saw_cut = !is_same;
                 if !is_same {
                     warn!(
                         consumer = self.key,
@@ -338,6 +349,7 @@ impl Keeper {
                 consumer = self.key,
                 "log may not be what it was: it is compared with the data store again"
             );
+            self.saw_cut = true;
             return false;
         }
         self.look_for_gap(first).await;

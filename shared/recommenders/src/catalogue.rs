@@ -530,6 +530,7 @@ mod tests {
             event_id: None,
             event,
             position: Some(LogPosition { log: "l".into(), epoch: 1, sequence, ..LogPosition::default() }),
+            follows: None,
         };
         let put = |id: &str| Command::PutItems {
             items: vec![Item {

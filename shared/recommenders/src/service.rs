@@ -169,6 +169,15 @@ impl Recommender {
         self.inner.cache.invalidate_users(&users).await
     }
 
+    /// Drops every list: the data that they were made of was put back to an earlier state.
+    ///
+    /// # Errors
+    ///
+    /// As [`Recommender::applied`].
+    pub async fn drop_all_lists(&self) -> Result<(), StorageError> {
+        self.inner.cache.clear().await
+    }
+
     /// Takes over what another process has applied: what is known of items. The shared cache has been told by that one.
     pub fn followed(&self, changes: &[Change]) {
         let live = self.live();

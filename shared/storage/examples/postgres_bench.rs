@@ -127,7 +127,7 @@ async fn copy(url: &str, rows: &[Feedback]) -> Result<f64, Failure> {
 fn post(rows: Vec<Feedback>) -> Vec<Submission> {
     let mode = FeedbackMode::Accumulate;
     let event = Command::PutFeedback { rows, mode, insert_users: true, insert_items: true };
-    vec![Submission { event_id: None, position: None, event }]
+    vec![event.into()]
 }
 
 async fn apply(store: &Arc<dyn DataStore>, rows: &[Feedback], batch: usize) -> Result<f64, Failure> {

@@ -46,6 +46,10 @@ const AVAILABLE: &str = match (cfg!(feature = "sqlite"), cfg!(feature = "postgre
     (false, false) => "memory:// (it was built without sqlite and postgres)",
 };
 
+/// Said of a store that lacks what its caller knows it to have applied, or has what only a successor of its caller knows.
+const OUT_OF_PLACE: &str =
+    "it was put back to an earlier state and lacks events that it had applied, or a newer epoch is applied";
+
 /// An event on its way into the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
@@ -55,16 +59,37 @@ pub struct Submission {
     pub event: Command,
     /// Where it stands in a log. If the store has come that far in this log, the event has no effect.
     pub position: Option<LogPosition>,
+    /// The last place that this store has applied, as the caller knows; the default if it knows nothing. A store that has
+    /// not come so far was put back to an earlier state since, and one that has a position of a newer epoch, in whatever
+    /// log, is written by a successor of the caller: the call is refused as [`StorageError::Unavailable`] and nothing is
+    /// applied. Only that of a call's first submission counts. `None`, and a store that belongs to one process: neither
+    /// is looked at.
+    pub follows: Option<LogPosition>,
 }
 
 impl From<Command> for Submission {
     /// Neither repeatable nor from a log.
     fn from(event: Command) -> Self {
-        Self { event_id: None, event, position: None }
+        Self { event_id: None, event, position: None, follows: None }
     }
 }
 
 impl Submission {
+    /// Whether a store that has these positions may not take it.
+    fn is_out_of_place<'a>(&self, positions: impl Iterator<Item = &'a LogPosition>) -> bool {
+        let (Some(follows), Some(at)) = (&self.follows, &self.position) else { return false };
+        let mut applied = Version::ZERO;
+        for position in positions {
+            if position.epoch > at.epoch {
+                return true;
+            }
+            if position.log == follows.log {
+                applied = position.version();
+            }
+        }
+        follows.version() > applied
+    }
+
     /// The version of what it writes: its place in its log; zero if no log brought it.
     #[must_use]
     pub fn version(&self) -> Version {

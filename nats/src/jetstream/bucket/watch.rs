@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::within;
 use crate::BusError;
-use crate::connection::pause;
+use crate::backoff::pause;
 use crate::jetstream::reader::Reading;
 use crate::jetstream::{Inner, leader};
 use crate::transport::{Entry, KeyEvent, RawReader, RawWatch, ReadFrom};

@@ -165,6 +165,7 @@ impl Replay {
                 sequence: position(kept.sequence, part),
                 ..LogPosition::default()
             }),
+            follows: None,
         };
         Ok(events.into_iter().enumerate().map(submission).collect())
     }

@@ -1,6 +1,6 @@
 //! What others must hear of what was applied.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use tracing::error;
 use ulex_domain::change::ChangeList;
@@ -8,7 +8,7 @@ use ulex_domain::split::cut;
 use ulex_domain::{Change, Command, CommandKey, ItemId, ItemState, UserId, Version};
 use ulex_nats::bus::AppendOptions;
 use ulex_nats::changes::Changes;
-use ulex_nats::transport::NODE_HEADER;
+use ulex_nats::transport::{GAP_HEADER, NODE_HEADER};
 use ulex_nats::{Bus, BusError};
 use ulex_storage::StorageError;
 use ulex_storage::data::DataStore;
@@ -42,11 +42,18 @@ pub(super) async fn publish(bus: &Bus, node: &str, changes: Vec<Change>) -> Resu
     Ok(known_at)
 }
 
+/// Says that the changes from here on do not follow from those before.
+pub(super) async fn gap(bus: &Bus, node: &str) -> Result<(), BusError> {
+    let headers = [(NODE_HEADER.to_owned(), node.to_owned()), (GAP_HEADER.to_owned(), "1".to_owned())].into();
+    let options = AppendOptions { headers, ..AppendOptions::default() };
+    bus.append(&Changes::default(), options).await.map(drop)
+}
+
 /// What events may have touched.
 #[derive(Default)]
 struct Touched {
-    users: HashSet<UserId>,
-    items: HashSet<ItemId>,
+    users: BTreeSet<UserId>,
+    items: BTreeSet<ItemId>,
     pairs: Vec<(UserId, ItemId)>,
     deleted_users: Vec<UserId>,
     deleted_items: Vec<(ItemId, Version)>,

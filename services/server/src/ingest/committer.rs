@@ -10,12 +10,13 @@
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tracing::{error, info};
+use tokio::time::Instant;
+use tracing::{debug, error, info};
 use ulex_domain::FailureCode;
-use ulex_storage::data::{DataStore, Outcome, Submission};
+use ulex_storage::data::{DataStore, LogPosition, Outcome, Submission};
 use ulex_storage::{ErrorKind, StorageError};
 
 use super::entry::{EventFailure, IngestEntry, no_command};
@@ -24,6 +25,9 @@ use super::spans;
 
 /// Deliveries of a group whose transaction panics, before the event that makes it panic is looked for.
 const PANIC_ATTEMPTS: u64 = 3;
+
+/// Time between two looks at the store's place while there is nothing to apply.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Outcome of a transaction.
 pub(super) enum CommitOutcome {
@@ -50,11 +54,17 @@ pub(super) struct Committer {
     measures: Rc<Measures>,
     /// Reason why the log stands still.
     stalled: Option<String>,
+    /// The last place that the store has for certain, since the log was last compared with it.
+    applied: Option<LogPosition>,
+    /// Whether the store lacks what it had applied.
+    has_gone_back: bool,
+    looked_at: Instant,
 }
 
 impl Committer {
-    pub(super) const fn new(store: Arc<dyn DataStore>, measures: Rc<Measures>) -> Self {
-        Self { store, measures, stalled: None }
+    pub(super) fn new(store: Arc<dyn DataStore>, measures: Rc<Measures>) -> Self {
+        let (stalled, applied, has_gone_back) = (None, None, false);
+        Self { store, measures, stalled, applied, has_gone_back, looked_at: Instant::now() }
     }
 
     /// One transaction with everything of the group.
@@ -66,7 +76,7 @@ impl Committer {
 
     /// Applies the entries as a whole.
     pub(super) async fn apply(&mut self, entries: &[IngestEntry]) -> CommitOutcome {
-        let submissions: Vec<_> = entries.iter().flat_map(IngestEntry::submissions).collect();
+        let submissions = self.submissions(entries);
         if submissions.is_empty() {
             return CommitOutcome::Applied(Vec::new());
         }
@@ -80,11 +90,59 @@ impl Committer {
         };
         let first = entries.first().map_or(0, |entry| entry.delivery.sequence());
         self.note(&outcome, first);
+        if let (CommitOutcome::Applied(_), Some(last)) = (&outcome, last_of(entries)) {
+            self.applied = last.submissions().pop().and_then(|last| last.position);
+        }
         outcome
     }
 
+    /// Moves the store behind a message that became a dead letter. If that fails, a successor keeps the letter again, which
+    /// is noticed.
+    pub(super) async fn pass_over(&self, passed_over: Submission) {
+        if let Err(reason) = self.store.apply(vec![passed_over]).await {
+            debug!(%reason, "dead letter: the store stays before its event");
+        }
+    }
+
+    /// Events of a group, of which the first says what the store must have before.
+    fn submissions(&self, entries: &[IngestEntry]) -> Vec<Submission> {
+        let mut submissions: Vec<_> = entries.iter().flat_map(IngestEntry::submissions).collect();
+        if let Some(first) = submissions.first_mut() {
+            first.follows = Some(self.applied.clone().unwrap_or_default());
+        }
+        submissions
+    }
+
+    /// Whether the store was put back to an earlier state since the log was last compared with it: it has to be compared
+    /// again. What a transaction met is told once; otherwise it is looked up now and then.
+    pub(super) async fn has_gone_back(&mut self) -> bool {
+        if !self.has_gone_back && self.looked_at.elapsed() >= LOOK_INTERVAL {
+            self.looked_at = Instant::now();
+            self.look().await;
+        }
+        let has_gone_back = std::mem::take(&mut self.has_gone_back);
+        if has_gone_back {
+            self.applied = None;
+        }
+        has_gone_back
+    }
+
+    async fn look(&mut self) {
+        let Some(applied) = &self.applied else { return };
+        if let Ok(until) = self.store.log_position(&applied.log).await
+            && until.is_none_or(|until| until.version() < applied.version())
+        {
+            error!(log = %applied.log, "data store was put back to an earlier state: the log brings it forward");
+            self.has_gone_back = true;
+        }
+    }
+
     /// Outcome of a transaction that ended in an error.
-    async fn judge(&self, entries: &[IngestEntry], reason: StorageError) -> CommitOutcome {
+    async fn judge(&mut self, entries: &[IngestEntry], reason: StorageError) -> CommitOutcome {
+        self.look().await;
+        if self.has_gone_back {
+            return CommitOutcome::Unknown(with_cause(&reason));
+        }
         if reason.kind() == ErrorKind::Rejected {
             let text = with_cause(&reason);
             // In a larger group it is tried alone first.
@@ -96,7 +154,7 @@ impl Committer {
         match self.was_applied(entries).await {
             // The answer of the commit was lost, not the commit.
             Ok(true) => {
-                let count = entries.iter().map(|entry| entry.events().len()).sum();
+                let count = entries.iter().map(|entry| entry.submissions().len()).sum();
                 CommitOutcome::Applied(vec![Outcome { duplicate: true, ..Outcome::default() }; count])
             }
             // A transaction that was given up may land later still: the store decides when the events come again.
@@ -120,7 +178,7 @@ impl Committer {
 
     /// Whether the store has reached the last of these positions.
     async fn was_applied(&self, entries: &[IngestEntry]) -> Result<bool, StorageError> {
-        let Some(last) = entries.iter().max_by_key(|entry| entry.last_version()) else { return Ok(false) };
+        let Some(last) = last_of(entries) else { return Ok(false) };
         let until = self.store.log_position(&last.delivery.log().log).await?;
         Ok(until.is_some_and(|until| until.version() >= last.last_version()))
     }
@@ -132,7 +190,7 @@ impl Committer {
         if self.store.apply(vec![Submission::from(no_command())]).await.is_err() {
             return false;
         }
-        let submissions = entries.iter().flat_map(IngestEntry::submissions).collect();
+        let submissions = self.submissions(entries);
         let again = AssertUnwindSafe(self.store.apply(submissions)).catch_unwind().await;
         matches!(again, Ok(Err(reason)) if reason.kind() == ErrorKind::Rejected)
     }
@@ -153,6 +211,11 @@ impl Committer {
             }
         }
     }
+}
+
+/// The entry whose place is the last.
+fn last_of(entries: &[IngestEntry]) -> Option<&IngestEntry> {
+    entries.iter().max_by_key(|entry| entry.last_version())
 }
 
 /// The refusal, and the reason that the driver gives.

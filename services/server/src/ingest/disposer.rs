@@ -69,16 +69,22 @@ impl EventDisposer {
         self.answer(entry, &Receipt { sequence, error, ..Receipt::default() }).await;
     }
 
-    /// Takes an event without an effect out of the log, then tells its caller. `false` if it could not be removed.
+    /// Takes an event without an effect out of the log, then tells its caller. `false` if it could not be removed. If
+    /// another ingester may have been given it before it was removed, nobody is told anything: that one may apply it.
     pub(super) async fn reject(&self, entry: &IngestEntry, failure: &EventFailure) -> bool {
         let sequence = entry.delivery.sequence();
+        if !entry.delivery.is_held() {
+            return false;
+        }
         if let Err(reason) = self.bus.transport().remove(&EVENTS.name, sequence).await {
             warn!(%reason, sequence, "event: not removed from the log");
             return false;
         }
         self.counters.borrow_mut().rejected += 1;
         self.measures.refused.increment(1);
-        self.answer_failure(entry, failure).await;
+        if entry.delivery.is_held() {
+            self.answer_failure(entry, failure).await;
+        }
         // It is no longer there to be delivered again; this only says so at once.
         let _ = entry.delivery.term().await;
         true

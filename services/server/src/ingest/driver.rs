@@ -40,6 +40,11 @@ pub(super) struct IngestState {
     batch_rows: usize,
     /// Committed, and nobody has been told.
     committed: Option<CommittedGroup>,
+    /// Whether others have to be told that what follows does not follow from what they were told.
+    owes_gap: bool,
+    /// Whether they have to be told so again after the next transaction: until then one of an earlier ingester may land,
+    /// of which nobody hears.
+    owes_second_gap: bool,
 }
 
 impl IngestDriver {
@@ -102,7 +107,15 @@ impl IngestDriver {
             pending_invalidations: Vec::new(),
             oldest_untold: None,
         };
-        Ok(IngestState { reader, committer, settler, batch_rows, committed: None })
+        Ok(IngestState {
+            reader,
+            committer,
+            settler,
+            batch_rows,
+            committed: None,
+            owes_gap: false,
+            owes_second_gap: false,
+        })
     }
 
     async fn pause(&self, state: &str, reason: &BusError) {
@@ -128,9 +141,20 @@ pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
 impl IngestState {
     /// Begins with the next group of what was read or, with nothing read, waits for some.
     async fn step(&mut self) -> Result<(), BusError> {
+        if self.committer.has_gone_back().await {
+            self.settle_committed().await;
+            self.owes_gap = true;
+            return self.reader.begin_again().await;
+        }
         if self.reader.prefetched().row_count() < OVERLAP_ROWS {
             self.settle_committed().await;
             self.reader.pull().await?;
+        }
+        self.owes_gap |= self.reader.has_begun_anew();
+        if self.owes_gap {
+            self.settle_committed().await;
+            self.settler.announce_gap().await?;
+            (self.owes_gap, self.owes_second_gap) = (false, true);
         }
         if self.reader.prefetched().is_empty() {
             self.settler.invalidate_cache(Vec::<Change>::new()).await;
@@ -140,6 +164,10 @@ impl IngestState {
         let group = self.reader.next_group(self.batch_rows);
         if self.commit(group).await.is_break() {
             return_to_log(&self.reader.take_prefetched()).await;
+        } else if self.owes_second_gap {
+            self.settle_committed().await;
+            self.settler.announce_gap().await?;
+            self.owes_second_gap = false;
         }
         Ok(())
     }
@@ -161,11 +189,22 @@ impl IngestState {
                 self.committed = Some(group);
                 ControlFlow::Continue(())
             }
-            CommitOutcome::AtFault(_) if group.entries.len() > 1 => self.apply_singly(group.entries).await,
-            CommitOutcome::AtFault(_) | CommitOutcome::NotApplied(_) | CommitOutcome::Unknown(_) => {
+            CommitOutcome::AtFault(_) if group.entries.len() == 1 => self.settle_at_fault(group).await,
+            CommitOutcome::AtFault(_) => self.apply_singly(group.entries).await,
+            CommitOutcome::NotApplied(_) | CommitOutcome::Unknown(_) => {
                 self.settler.settle(Some(group)).await
             }
         }
+    }
+
+    /// Settles a message that the store refuses for good.
+    async fn settle_at_fault(&mut self, alone: CommittedGroup) -> ControlFlow<()> {
+        let passed_over = alone.entries.first().map(IngestEntry::passed_over);
+        let flow = self.settler.settle(Some(alone)).await;
+        if let (ControlFlow::Continue(()), Some(passed_over)) = (flow, passed_over) {
+            self.committer.pass_over(passed_over).await;
+        }
+        flow
     }
 
     /// Applies each entry of a group alone, so that a bad one harms no other.
@@ -173,7 +212,13 @@ impl IngestState {
         let mut entries = entries.into_iter();
         while let Some(entry) = entries.next() {
             let alone = self.committer.commit(vec![entry]).await;
-            if self.settler.settle(Some(alone)).await.is_break() {
+            let settled = match alone.outcome {
+                CommitOutcome::AtFault(_) => self.settle_at_fault(alone).await,
+                CommitOutcome::Applied(_) | CommitOutcome::NotApplied(_) | CommitOutcome::Unknown(_) => {
+                    self.settler.settle(Some(alone)).await
+                }
+            };
+            if settled.is_break() {
                 return_to_log(&entries.collect::<Vec<_>>()).await;
                 return ControlFlow::Break(());
             }

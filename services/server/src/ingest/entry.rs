@@ -56,11 +56,14 @@ impl IngestEntry {
         self.delivery.message().headers.get(RECEIPT_HEADER).map(String::as_str)
     }
 
-    /// Decides whether the publisher has stopped waiting.
+    /// Decides whether the publisher has stopped waiting. What may have been applied before, and its caller have been told
+    /// so, never expires: a store that went back needs it again.
     pub(super) fn check_expiry(&mut self, clock: &ServerClock, now: SystemTime) {
         let after = self.delivery.message().headers.get(EXPIRES_HEADER);
         let after = after.and_then(|text| text.parse().ok()).map(Duration::from_millis);
-        self.is_expired = after.is_some_and(|after| clock.age(self.delivery.appended_at(), now) > after);
+        let is_new = self.delivery.attempt() == 1;
+        self.is_expired =
+            is_new && after.is_some_and(|after| clock.age(self.delivery.appended_at(), now) > after);
     }
 
     /// Rows of the store that it may touch, for the size of a transaction.
@@ -74,24 +77,39 @@ impl IngestEntry {
     }
 
     /// The events as the store takes them, each with a position of its own. Of an expired message nothing but the
-    /// positions: the store says whether they were reached before, and from then on nobody can apply them.
+    /// positions: the store says whether they were reached before, and from then on nobody can apply them. Of one that
+    /// cannot be read one position, behind which a successor begins.
     pub(super) fn submissions(&self) -> Vec<Submission> {
-        let (sequence, log) = (self.delivery.sequence(), self.delivery.log());
+        match &self.decoded {
+            Ok(events) => {
+                let submit = |(part, envelope): (usize, &EventEnvelope)| Submission {
+                    event_id: envelope.event_id.clone().filter(|_| !self.is_expired),
+                    event: if self.is_expired { no_command() } else { envelope.event.clone() },
+                    position: Some(self.log_position(part)),
+                    follows: None,
+                };
+                events.iter().enumerate().map(submit).collect()
+            }
+            Err(_) => vec![self.passed_over()],
+        }
+    }
+
+    /// Moves the store behind the message without its effect.
+    pub(super) fn passed_over(&self) -> Submission {
+        let last = self.events().len().saturating_sub(1);
+        Submission { position: Some(self.log_position(last)), ..no_command().into() }
+    }
+
+    fn log_position(&self, part: usize) -> LogPosition {
+        let log = self.delivery.log();
         let appended_at = self.delivery.appended_at().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let appended_at_nanos = i64::try_from(appended_at.as_nanos()).unwrap_or(i64::MAX);
-        let crc = payload_crc(&self.delivery.message().payload);
-        let submit = |(part, envelope): (usize, &EventEnvelope)| Submission {
-            event_id: envelope.event_id.clone().filter(|_| !self.is_expired),
-            event: if self.is_expired { no_command() } else { envelope.event.clone() },
-            position: Some(LogPosition {
-                log: log.log.clone(),
-                epoch: log.epoch,
-                sequence: position(sequence, part),
-                appended_at_nanos,
-                crc,
-            }),
-        };
-        self.events().iter().enumerate().map(submit).collect()
+        LogPosition {
+            log: log.log.clone(),
+            epoch: log.epoch,
+            sequence: position(self.delivery.sequence(), part),
+            appended_at_nanos: i64::try_from(appended_at.as_nanos()).unwrap_or(i64::MAX),
+            crc: payload_crc(&self.delivery.message().payload),
+        }
     }
 
     /// The place of one of its events.

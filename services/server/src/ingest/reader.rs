@@ -5,12 +5,13 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::error;
 use ulex_nats::topology::INGEST;
-use ulex_nats::transport::{RawDelivery, RawPuller};
+use ulex_nats::transport::{CheckpointSource, RawDelivery, RawPuller};
 use ulex_nats::{Bus, BusError};
 use ulex_storage::data::DataStore;
 
@@ -39,6 +40,7 @@ pub(super) struct EventReader {
     admission: Admission,
     stop: watch::Receiver<bool>,
     measures: Rc<Measures>,
+    checkpoints: Arc<dyn CheckpointSource>,
     puller: Box<dyn RawPuller>,
     prefetched: PrefetchBuffer,
     /// Bytes of a message, going by the last pull.
@@ -56,19 +58,33 @@ impl EventReader {
         stop: watch::Receiver<bool>,
         measures: Rc<Measures>,
     ) -> Result<Self, BusError> {
-        let checkpoints = Arc::new(StoreCheckpoints::new(store));
-        let puller = bus.raw_puller(&INGEST, Some(checkpoints)).await?;
+        let checkpoints: Arc<dyn CheckpointSource> = Arc::new(StoreCheckpoints::new(store));
+        let puller = bus.raw_puller(&INGEST, Some(Arc::clone(&checkpoints))).await?;
         Ok(Self {
             bus,
             admission,
             stop,
             measures,
+            checkpoints,
             puller,
             prefetched: PrefetchBuffer::default(),
             message_size: PREFETCH_BYTES / 256,
             server_clock: ServerClock::new(),
             reported_at: None,
         })
+    }
+
+    /// Compares the log with the store again and reads from where that says.
+    pub(super) async fn begin_again(&mut self) -> Result<(), BusError> {
+        // What was read ahead comes again.
+        self.take_prefetched();
+        self.puller = self.bus.raw_puller(&INGEST, Some(Arc::clone(&self.checkpoints))).await?;
+        Ok(())
+    }
+
+    /// Whether the log begins anew for this ingester, see [`RawPuller::has_begun_anew`].
+    pub(super) fn has_begun_anew(&mut self) -> bool {
+        self.puller.has_begun_anew()
     }
 
     /// Messages read ahead.

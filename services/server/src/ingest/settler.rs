@@ -58,6 +58,10 @@ impl GroupEffects {
         for entry in entries {
             let sequence = entry.delivery.sequence();
             let mut receipt = Receipt { sequence, duplicate: true, ..Receipt::default() };
+            if entry.decoded.is_err() {
+                // Only its position.
+                let _ = outcomes.next();
+            }
             for (part, envelope) in entry.events().iter().enumerate() {
                 let Some(outcome) = outcomes.next() else { break };
                 receipt.duplicate &= outcome.duplicate;
@@ -199,6 +203,16 @@ impl Settler {
         if was_reached || !self.disposer.reject(entry, &failure).await {
             acknowledge(entry).await;
         }
+    }
+
+    /// Says that what follows does not follow from what was told before: whoever knows something of the data reads it
+    /// again, and no list is left that was made of it.
+    pub(super) async fn announce_gap(&self) -> Result<(), BusError> {
+        announce::gap(&self.bus, &self.node).await?;
+        if let Err(reason) = self.recommender.drop_all_lists().await {
+            warn!(%reason, "cache: lists from before the data went back are dropped when it is back");
+        }
+        Ok(())
     }
 
     async fn dead_letter_all(&self, entries: &[IngestEntry], failure: &EventFailure) -> ControlFlow<()> {

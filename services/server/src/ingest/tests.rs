@@ -359,7 +359,7 @@ async fn what_nobody_waits_for_any_more_is_removed_unless_it_was_applied() {
                 ..ulex_storage::data::LogPosition::default()
             });
             let event = Command::PutUsers { users: vec![self::user("applied")] };
-            let submission = ulex_storage::data::Submission { event_id: None, event, position };
+            let submission = ulex_storage::data::Submission { position, ..event.into() };
             place.store.inner.apply(vec![submission]).await.unwrap();
             place.drain().await;
             assert_eq!(place.events_left().await, 3, "it is part of what a replay must bring");

@@ -15,7 +15,7 @@ use ulex_domain::{
 };
 
 use super::search_text::{SearchText, query_words, words};
-use super::validate::validate;
+use super::validate::{check_place, validate};
 use super::{ArrivedItem, Counts, DataStore, FeedbackRow, LEDGER_NANOS, LogPosition, Outcome, Submission};
 use crate::StorageError;
 
@@ -308,8 +308,8 @@ fn visible(row: &Feedback, until: Option<Timestamp>) -> bool {
 impl DataStore for MemoryStore {
     async fn apply(&self, submissions: Vec<Submission>) -> Result<Vec<Outcome>, StorageError> {
         validate(BACKEND, &submissions)?;
-        let now = Timestamp::now();
-        let mut tables = self.tables.lock();
+        let (now, mut tables) = (Timestamp::now(), self.tables.lock());
+        check_place(BACKEND, &submissions, tables.positions.values())?;
         Ok(submissions.into_iter().map(|submission| tables.submit(submission, now)).collect())
     }
 

@@ -4,8 +4,22 @@
 use ulex_domain::TextField;
 use ulex_domain::{Command, CommandText};
 
-use super::Submission;
+use super::{LogPosition, OUT_OF_PLACE, Submission};
 use crate::StorageError;
+
+/// Refuses events for a store that was put back, or that a successor of their sender has written to.
+pub(super) fn check_place<'a>(
+    backend: &'static str,
+    submissions: &[Submission],
+    positions: impl Iterator<Item = &'a LogPosition>,
+) -> Result<(), StorageError> {
+    match submissions.first() {
+        Some(first) if first.is_out_of_place(positions) => {
+            Err(StorageError::Unavailable { backend, action: "apply events", source: OUT_OF_PLACE.into() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 /// Above this a sequence is no number that every backend can keep.
 const LAST_SEQUENCE: u64 = i64::MAX.unsigned_abs();

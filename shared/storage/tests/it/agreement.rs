@@ -107,6 +107,7 @@ fn event() -> impl Strategy<Value = Command> {
 fn submission() -> impl Strategy<Value = Submission> {
     (prop::option::of(0_u8..30), event(), prop::option::of((0_u8..2, 1_u64..3, 1_u64..20))).prop_map(
         |(id, event, position)| Submission {
+            follows: None,
             event_id: id.map(|id| EventId::new(&format!("event {id}")).unwrap()),
             event,
             position: position.map(|(log, epoch, sequence)| LogPosition {

@@ -215,6 +215,10 @@ struct FaultyPuller {
 
 #[async_trait]
 impl RawPuller for FaultyPuller {
+    fn has_begun_anew(&mut self) -> bool {
+        self.inner.has_begun_anew()
+    }
+
     async fn pull(&mut self, max: usize, wait: Duration) -> Result<Vec<Box<dyn RawDelivery>>, BusError> {
         let pulled = self.inner.pull(max, wait).await?;
         let wrap = |inner| {
@@ -257,6 +261,10 @@ impl RawDelivery for FaultyDelivery {
 
     fn appended_at(&self) -> SystemTime {
         self.inner.appended_at()
+    }
+
+    fn is_held(&self) -> bool {
+        self.inner.is_held()
     }
 
     fn set_restart(&self, is_restart: bool) {

@@ -25,7 +25,7 @@ pub(super) async fn check(store: &Arc<dyn DataStore>) {
 }
 
 fn entry(log: &str, sequence: u64, event: Command) -> Submission {
-    Submission { event_id: None, position: Some(position(log, sequence)), event }
+    Submission { position: Some(position(log, sequence)), ..event.into() }
 }
 
 /// An entry that adds one to a row of its own log.

@@ -3,6 +3,7 @@
 use thiserror::Error;
 use tokio_postgres::error::SqlState;
 
+use crate::data::OUT_OF_PLACE;
 use crate::error::kind_of_sqlstate;
 use crate::{ErrorKind, StorageError};
 
@@ -33,6 +34,8 @@ pub(crate) enum PostgresError {
     Busy(usize),
     #[error("the connection was lost while it was committed; whether it was is not known")]
     Unknown,
+    #[error("{OUT_OF_PLACE}")]
+    OutOfPlace,
     #[error("the server accepts no writes: it is a replica or read-only")]
     ReadOnly,
     /// The call itself may be as good as any.
@@ -90,6 +93,7 @@ impl PostgresError {
             | Self::Deadline(_)
             | Self::Busy(_)
             | Self::Group(_)
+            | Self::OutOfPlace
             | Self::ReadOnly
             | Self::Closed
             | Self::Overloaded => ErrorKind::Unavailable,
@@ -104,6 +108,7 @@ impl PostgresError {
             | Self::Busy(_)
             | Self::Unknown
             | Self::Group(_)
+            | Self::OutOfPlace
             | Self::ReadOnly
             | Self::Closed
             | Self::Overloaded => true,

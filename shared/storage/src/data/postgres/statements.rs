@@ -45,7 +45,7 @@ statements! {
     meta: r#"SELECT value FROM "{p}meta" WHERE key = $1"#;
     put_meta: r#"INSERT INTO "{p}meta" VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value"#;
     known_events: r#"SELECT event_id FROM "{p}ledger" WHERE event_id = ANY($1)"#;
-    positions: r#"SELECT log, epoch, sequence, appended_at, crc FROM "{p}positions" WHERE log = ANY($1)"#;
+    positions: r#"SELECT log, epoch, sequence, appended_at, crc FROM "{p}positions""#;
     known_users: r#"SELECT user_id FROM "{p}users" WHERE user_id = ANY($1)"#;
     whole_users: r#"SELECT user_id, labels, comment FROM "{p}users" WHERE user_id = ANY($1)"#;
     known_items: r#"SELECT item_id FROM "{p}items" WHERE item_id = ANY($1)"#;

@@ -44,8 +44,7 @@ pub(super) struct Transaction<'session> {
 /// The marks that writers leave in the store, one in every transaction and no two alike.
 #[derive(Clone, Copy)]
 pub(super) struct Marks<'writer> {
-    /// What stands there if nobody else has written since the last transaction of this writer, and nobody has put the
-    /// tables back to what they were before it.
+    /// The mark of this writer's last transaction: it stands there unless somebody wrote or restored the tables since.
     pub before: &'writer str,
     /// What this transaction leaves.
     pub after: &'writer str,
@@ -95,8 +94,8 @@ impl<'session> Transaction<'session> {
         let wanted = Wanted::by(&leading);
         // Another connection may look up a part of many, but not before this one has the lock.
         let at_once = !aside.is_open() || wanted.feedback.len() < WORTHWHILE;
-        let mark = marks.after;
-        let mut transaction = Self { client, statements, known, search, mark, aside: Some(aside) };
+        let mut transaction =
+            Self { client, statements, known, search, mark: marks.after, aside: Some(aside) };
         let (begun, (known_ids, positions), found) = try_join!(
             // Sent in this order, without waiting for answers.
             biased;
@@ -134,12 +133,11 @@ impl<'session> Transaction<'session> {
     async fn entered(&self, submissions: &[&Submission]) -> Fallible<(Vec<Row>, Vec<Row>)> {
         let ids = submissions.iter().filter_map(|submission| submission.event_id.as_ref());
         let ids: BTreeSet<&str> = ids.map(ulex_domain::EventId::as_str).collect();
-        let logs = submissions.iter().filter_map(|submission| submission.position.as_ref());
-        let logs: BTreeSet<&str> = logs.map(|position| position.log.as_str()).collect();
+        let is_of_log = submissions.iter().any(|submission| submission.position.is_some());
         try_join!(
             biased;
             self.ask(&self.statements.known_events, ids.into_iter().collect()),
-            self.ask(&self.statements.positions, logs.into_iter().collect()),
+            maybe(is_of_log, self.client.query(&self.statements.positions, &[])),
         )
     }
 
@@ -453,6 +451,9 @@ fn news<'event>(
     let stored = applied.iter().map(decode::position).collect::<Fallible<Vec<_>>>()?;
     let stored: BTreeMap<&str, &LogPosition> = stored.iter().map(|at| (at.log.as_str(), at)).collect();
     let mut moved: BTreeMap<&str, &'event LogPosition> = BTreeMap::new();
+    if submissions.first().is_some_and(|first| first.is_out_of_place(stored.values().copied())) {
+        return Err(PostgresError::OutOfPlace);
+    }
     let (mut fresh, mut ledger) = (Vec::with_capacity(submissions.len()), Ledger::default());
     for (place, submission) in submissions.iter().enumerate() {
         // The position first: an entry of a log is settled whether or not its event was known.

@@ -139,7 +139,7 @@ async fn a_text_that_the_server_cannot_keep_is_refused_with_its_name() {
 }
 
 fn event(event: Command) -> Submission {
-    Submission { event_id: None, position: None, event }
+    event.into()
 }
 
 fn row(user: &str, item: &str) -> Feedback {
