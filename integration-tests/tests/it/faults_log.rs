@@ -129,6 +129,22 @@ mod on_cluster {
 
     #[test]
     #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
+    fn a_database_restored_beside_a_server_is_brought_forward_although_no_event_comes() {
+        let cluster = Cluster::builder().only_servers(1).start();
+        let nats = cluster.nats_client();
+        let publish = |number| nats.publish_feedback(&row("read", &format!("u{number}"), "a"));
+        (0..10).for_each(publish);
+        wait_until("ten are applied", MINUTE, || has_rows(&cluster, 10));
+        let dump = cluster.postgres.dump();
+        (10..20).for_each(publish);
+        wait_until("twenty are applied", MINUTE, || has_rows(&cluster, 20));
+        cluster.postgres.restore(&dump);
+        wait_until("all twenty are back", MINUTE, || has_rows(&cluster, 20));
+        assert_eq!(rows_and_sum(&cluster), (20, 20));
+    }
+
+    #[test]
+    #[ignore = "needs NATS, PostgreSQL and Redis: ULEX_TEST_NATS_SERVER"]
     fn a_bus_that_comes_back_empty_is_furnished_again_while_everything_runs() {
         let mut cluster = Cluster::builder().only_servers(2).start();
         create_items(&mut cluster.client(), "before", 3);
