@@ -3,14 +3,14 @@
 //! JetStream's own consumers deliver again out of order after a failure, and what a dead puller held comes back only
 //! after `ack_wait`. So a consumer with [`crate::transport::Order::Strict`] is a value in a bucket instead: how far it has
 //! come and which puller moves it. Its holder reads the stream with an ordered reader, hands messages out from memory by the
-//! rules of [`crate::queue::Queue`], and writes the cursor by compare-and-set, every second and when everything at hand is
+//! rules of `crate::queue::Queue`, and writes the cursor by compare-and-set, every second and when everything at hand is
 //! settled. Settling costs no message, so thousands are settled at once for one small write.
 //!
 //! - The cursor is a lock and an optimisation. Where to go on is decided at every take by [`crate::handshake`], from what
 //!   the data store has applied. A cursor that cannot be read is written anew from the store's place.
-//! - A holder looks every [`LOG_CHECK_INTERVAL`], and at once after a reconnect, whether the log is what it was: same name,
+//! - A holder looks every `LOG_CHECK_INTERVAL`, and at once after a reconnect, whether the log is what it was: same name,
 //!   not shorter, same message at the last position read. If not, it ends its tenure and takes the cursor anew.
-//! - A holder that was not heard of for [`TAKE_OVER_AFTER`], by the clock of whoever waits, is replaced; clocks of two
+//! - A holder that was not heard of for `TAKE_OVER_AFTER`, by the clock of whoever waits, is replaced; clocks of two
 //!   machines are never compared. One that leaves says so and is replaced at once.
 //! - A holder that could not write for 0.8 of that time hands out nothing more until it can. One that was replaced learns
 //!   it from its next write, which fails; what it still works on then is delivered again by its successor, which is what

@@ -1,8 +1,8 @@
 //! The event path in a world where everything fails: production gateways, ingesters and followers on one seeded runtime
 //! whose time is simulated, over a log, a store and a cache whose faults are drawn from the seed.
 //!
-//! [`run::run_seed`] makes one run and says which invariants it broke; [`shrink`] takes steps away as long as it still
-//! breaks one; `regressions/` keeps the steps of runs that failed once.
+//! [`search()`] makes runs and says which invariants they broke; a run that broke one is made shorter as long as it still does;
+//! `regressions/` keeps the steps of runs that failed once.
 
 mod broker;
 mod cache;

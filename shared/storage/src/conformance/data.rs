@@ -1,4 +1,4 @@
-//! The promises of [`DataStore`](crate::data::DataStore).
+//! The promises of [`DataStore`].
 
 use std::sync::Arc;
 
